@@ -1,0 +1,163 @@
+//! Opens the control connection and makes the first full refresh over it.
+//!
+//! # Invariants
+//!
+//! - REGISTER is acknowledged before the first row is asked for, so no event falls into the gap.
+//! - One deadline covers connecting, registering and reading; a node that accepts and never answers costs one limit.
+//! - A control connection that is dropped closes its socket.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::debug;
+use uuid::Uuid;
+
+use super::metadata_queries::{MetadataError, Topology, read_keyspaces, read_topology};
+use super::refresh_window::RefreshWindows;
+use crate::connection::{Connection, EventSink};
+use crate::env::{Environment, Instant, timeout};
+use crate::policy::{AddressTranslation, LoadBalancing, Reconnection};
+use crate::pool::ConnectionFactory;
+use crate::protocol::EventKind;
+use crate::protocol::response::Message;
+use crate::topology::{ClusterSnapshot, Schema};
+
+/// What the control connection needs to know.
+pub(crate) struct ControlSettings {
+    pub environment: Environment,
+    pub factory: Arc<ConnectionFactory>,
+    pub contact_points: Vec<ContactPoint>,
+    pub reconnection: Arc<dyn Reconnection>,
+    pub load_balancing: Arc<dyn LoadBalancing>,
+    pub translation: Arc<dyn AddressTranslation>,
+    pub windows: RefreshWindows,
+    /// Time between two reads of the list of nodes while no event arrives.
+    pub refresh_interval: Duration,
+    /// Limit of opening a control connection, reading included, and of each later refresh.
+    pub timeout: Duration,
+}
+
+/// An address or name given by the application.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ContactPoint {
+    pub host: String,
+    pub port: u16,
+}
+
+/// An open control connection.
+pub(crate) struct ControlConnection {
+    pub connection: Connection,
+    pub dialled: SocketAddr,
+    pub use_peers_v2: bool,
+}
+
+impl Drop for ControlConnection {
+    fn drop(&mut self) {
+        self.connection.close("the control connection moved");
+    }
+}
+
+/// An open control connection and what the first refresh over it read.
+pub(crate) struct Established {
+    pub control: ControlConnection,
+    pub topology: Topology,
+    pub schema: Schema,
+}
+
+impl Established {
+    pub(crate) fn local_host_id(&self) -> Uuid {
+        self.topology.local_host_id
+    }
+
+    /// The picture of the cluster, keeping addresses of `previous` where nodes announce the same as before.
+    pub(crate) fn snapshot(&self, previous: Option<&ClusterSnapshot>) -> ClusterSnapshot {
+        build_snapshot(&self.topology, self.schema.clone(), previous)
+    }
+}
+
+/// Builds a snapshot. A node that announces the address it announced before keeps the address it is dialled at: the
+/// control node is known by the address that worked, which its own tables may not show.
+pub(super) fn build_snapshot(
+    topology: &Topology,
+    schema: Schema,
+    previous: Option<&ClusterSnapshot>,
+) -> ClusterSnapshot {
+    let mut nodes = topology.nodes.clone();
+    for node in &mut nodes {
+        if let Some(known) = previous.and_then(|previous| previous.node(node.host_id))
+            && known.announced_address == node.announced_address
+        {
+            node.address = known.address;
+        }
+    }
+    ClusterSnapshot::build(&topology.cluster_name, nodes, schema)
+}
+
+/// Tries the addresses in order and returns the first that works, or why each did not.
+pub(crate) async fn establish_first(
+    settings: &ControlSettings,
+    addresses: &[SocketAddr],
+    sink: &EventSink,
+) -> Result<Established, Vec<(SocketAddr, MetadataError)>> {
+    let mut failures = Vec::new();
+    for &address in addresses {
+        match establish(settings, address, sink).await {
+            Ok(established) => return Ok(established),
+            Err(error) => {
+                debug!(%address, %error, "control connection failed");
+                failures.push((address, error));
+            }
+        }
+    }
+    Err(failures)
+}
+
+async fn establish(
+    settings: &ControlSettings,
+    address: SocketAddr,
+    sink: &EventSink,
+) -> Result<Established, MetadataError> {
+    let deadline = Instant::now() + settings.timeout;
+    let connection =
+        settings.factory.open_control(&settings.environment, address).await.map_err(MetadataError::Connect)?;
+    let mut control = ControlConnection { connection, dialled: address, use_peers_v2: true };
+    register(&control.connection, sink, deadline).await?;
+    let topology =
+        read_topology(&control.connection, address, &mut control.use_peers_v2, &*settings.translation, deadline)
+            .await?;
+    let schema = Schema { keyspaces: read_keyspaces(&control.connection, None, deadline).await? };
+    Ok(Established { control, topology, schema })
+}
+
+async fn register(connection: &Connection, sink: &EventSink, deadline: Instant) -> Result<(), MetadataError> {
+    let response = connection
+        .register_events(&EventKind::ALL, Arc::clone(sink), Some(deadline))
+        .await
+        .map_err(MetadataError::Call)?;
+    match response.decode().map_err(MetadataError::Decode)?.message {
+        Message::Ready => Ok(()),
+        Message::Error(error) => Err(MetadataError::Server(error)),
+        _ => Err(MetadataError::NotRows),
+    }
+}
+
+/// Resolves all contact points; names that do not resolve in time are skipped.
+pub(crate) async fn resolve(settings: &ControlSettings) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for point in &settings.contact_points {
+        if let Ok(ip) = point.host.parse() {
+            addresses.push(SocketAddr::new(ip, point.port));
+            continue;
+        }
+        let lookup = settings.environment.transport.resolve(&point.host, point.port);
+        match timeout(settings.timeout, lookup).await {
+            Ok(Ok(resolved)) => addresses.extend(resolved),
+            Ok(Err(error)) => debug!(host = %point.host, %error, "contact point does not resolve"),
+            Err(_) => debug!(host = %point.host, "contact point does not resolve in time"),
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    addresses.retain(|address| seen.insert(*address));
+    addresses
+}

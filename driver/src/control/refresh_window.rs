@@ -1,0 +1,223 @@
+//! Coalesces bursts of cluster events into few refreshes, spread over time.
+//!
+//! The first event of a kind draws a moment uniformly from its window, so that many clients told at once do not ask
+//! at once; later events of the kind merge into that refresh and never postpone it.
+//!
+//! # Invariants
+//!
+//! - Nothing is dropped: an event is either merged into a refresh that has not started or opens a new one. Many
+//!   keyspaces at once become "all keyspaces".
+//! - A refresh is due less than one window, and at most [`DELAY_MAX`], after the first event it covers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::env::Instant;
+
+/// How long refreshes may wait for more events; `None` ignores events of the kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefreshWindows {
+    /// Schema changes.
+    pub schema: Option<Duration>,
+    /// Nodes added, moved or removed.
+    pub topology: Option<Duration>,
+    /// Nodes reported up or down.
+    pub status: Option<Duration>,
+}
+
+impl Default for RefreshWindows {
+    fn default() -> Self {
+        Self {
+            schema: Some(Duration::from_secs(2)),
+            topology: Some(Duration::from_secs(10)),
+            status: Some(Duration::from_secs(2)),
+        }
+    }
+}
+
+/// What one event asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RefreshRequest {
+    /// Read this keyspace again.
+    Keyspace(String),
+    /// Read the list of nodes again.
+    Topology,
+    /// A node was reported up or down.
+    Status { address: SocketAddr, is_up: bool },
+}
+
+/// What is due at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct DueRefresh {
+    pub schema: Option<SchemaScope>,
+    pub topology: bool,
+    /// Last report by address.
+    pub status: BTreeMap<SocketAddr, bool>,
+}
+
+/// Which keyspaces to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SchemaScope {
+    All,
+    Keyspaces(BTreeSet<String>),
+}
+
+/// The pending refreshes.
+#[derive(Debug)]
+pub(crate) struct RefreshWindow {
+    windows: RefreshWindows,
+    schema: Option<(Instant, SchemaScope)>,
+    topology: Option<Instant>,
+    status: Option<(Instant, BTreeMap<SocketAddr, bool>)>,
+}
+
+impl RefreshWindow {
+    pub(crate) fn new(windows: RefreshWindows) -> Self {
+        Self { windows, schema: None, topology: None, status: None }
+    }
+
+    /// Takes one event; `random` is 64 uniformly distributed bits.
+    pub(crate) fn handle_event(&mut self, now: Instant, request: RefreshRequest, random: u64) {
+        match request {
+            RefreshRequest::Keyspace(keyspace) => {
+                let Some(window) = self.windows.schema else { return };
+                let (_, scope) = self
+                    .schema
+                    .get_or_insert_with(|| (now + offset(window, random), SchemaScope::Keyspaces(BTreeSet::new())));
+                if let SchemaScope::Keyspaces(keyspaces) = scope {
+                    keyspaces.insert(keyspace);
+                    if keyspaces.len() > KEYSPACES_MAX {
+                        *scope = SchemaScope::All;
+                    }
+                }
+            }
+            RefreshRequest::Topology => {
+                let Some(window) = self.windows.topology else { return };
+                self.topology.get_or_insert_with(|| now + offset(window, random));
+            }
+            RefreshRequest::Status { address, is_up } => {
+                let Some(window) = self.windows.status else { return };
+                let (_, reports) = self.status.get_or_insert_with(|| (now + offset(window, random), BTreeMap::new()));
+                if reports.len() >= REPORTS_MAX && !reports.contains_key(&address) {
+                    // The topology refresh probes every node, so the report is covered.
+                    self.topology.get_or_insert(now);
+                } else {
+                    reports.insert(address, is_up);
+                }
+            }
+        }
+    }
+
+    /// When the next refresh is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let schema = self.schema.as_ref().map(|(due, _)| *due);
+        let status = self.status.as_ref().map(|(due, _)| *due);
+        [schema, self.topology, status].into_iter().flatten().min()
+    }
+
+    /// Takes what is due; an event that arrives later opens a new window.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> DueRefresh {
+        DueRefresh {
+            schema: self.schema.take_if(|(due, _)| *due <= now).map(|(_, scope)| scope),
+            topology: self.topology.take_if(|due| *due <= now).is_some(),
+            status: self.status.take_if(|(due, _)| *due <= now).map(|(_, reports)| reports).unwrap_or_default(),
+        }
+    }
+}
+
+/// A uniform moment in `[0, window)`, never later than [`DELAY_MAX`].
+fn offset(window: Duration, random: u64) -> Duration {
+    let window = window.min(DELAY_MAX);
+    let scaled = (window.as_nanos() * u128::from(random)) >> 64;
+    Duration::from_nanos(u64::try_from(scaled).unwrap_or(u64::MAX))
+}
+
+/// Hard limit on the delay of a refresh, whatever window is configured.
+const DELAY_MAX: Duration = Duration::from_secs(60);
+const KEYSPACES_MAX: usize = 16;
+const REPORTS_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn window() -> RefreshWindow {
+        RefreshWindow::new(RefreshWindows::default())
+    }
+
+    fn at(start: Instant, millis: u64) -> Instant {
+        start + Duration::from_millis(millis)
+    }
+
+    const HALF: u64 = 1 << 63;
+
+    #[tokio::test(start_paused = true)]
+    async fn events_of_one_kind_merge_into_the_first_and_do_not_postpone_it() {
+        let start = Instant::now();
+        let mut window = window();
+
+        for millis in [0, 300, 900] {
+            window.handle_event(at(start, millis), RefreshRequest::Keyspace(format!("k{millis}")), HALF);
+        }
+
+        assert_eq!(window.poll_timeout(), Some(at(start, 1000)), "half of two seconds after the first event");
+        assert_eq!(window.handle_timeout(at(start, 999)), DueRefresh::default(), "fired early");
+        let due = window.handle_timeout(at(start, 1000));
+        let all = ["k0", "k300", "k900"].map(str::to_owned).into();
+        assert_eq!(due.schema, Some(SchemaScope::Keyspaces(all)));
+        assert_eq!(window.poll_timeout(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn event_after_the_refresh_started_opens_a_new_window() {
+        let start = Instant::now();
+        let mut window = window();
+        window.handle_event(start, RefreshRequest::Topology, 0);
+        assert!(window.handle_timeout(start).topology);
+
+        window.handle_event(start, RefreshRequest::Topology, u64::MAX);
+
+        let due = window.poll_timeout().unwrap();
+        assert!(due > at(start, 9_999) && due < at(start, 10_000), "less than the whole window");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn last_status_report_of_an_address_wins_and_addresses_do_not_disturb_each_other() {
+        let start = Instant::now();
+        let (a, b) = (([10, 0, 0, 1], 9042).into(), ([10, 0, 0, 2], 9042).into());
+        let mut window = window();
+
+        for (address, is_up) in [(a, false), (b, true), (a, true), (b, false)] {
+            window.handle_event(start, RefreshRequest::Status { address, is_up }, 0);
+        }
+
+        assert_eq!(window.handle_timeout(start).status, [(a, true), (b, false)].into());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn zero_window_is_immediate_and_disabled_window_ignores_events() {
+        let start = Instant::now();
+        let windows =
+            RefreshWindows { schema: None, topology: Some(Duration::ZERO), status: Some(Duration::from_secs(1)) };
+        let mut window = RefreshWindow::new(windows);
+
+        window.handle_event(start, RefreshRequest::Keyspace("k".to_owned()), HALF);
+        assert_eq!(window.poll_timeout(), None);
+        window.handle_event(start, RefreshRequest::Topology, HALF);
+
+        assert_eq!(window.poll_timeout(), Some(start));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn storm_of_keyspaces_becomes_a_full_schema_refresh() {
+        let start = Instant::now();
+        let mut window = window();
+
+        for number in 0..100 {
+            window.handle_event(start, RefreshRequest::Keyspace(number.to_string()), 0);
+        }
+
+        assert_eq!(window.handle_timeout(start).schema, Some(SchemaScope::All));
+    }
+}

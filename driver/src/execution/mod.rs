@@ -1,0 +1,18 @@
+//! Executes requests: which coordinators to try, what to send them, what to make of their answers.
+
+pub(crate) mod error;
+mod failure;
+mod metrics;
+mod query_plan;
+mod repreparation;
+mod request;
+mod runner;
+mod work;
+
+pub use error::{Attempt, AttemptKind, Certainty, Error, ErrorKind, Result};
+pub(crate) use metrics::Metrics;
+pub use metrics::MetricsSnapshot;
+pub use query_plan::{Explanation, PlannedNode};
+pub(crate) use repreparation::prepared_state;
+pub(crate) use runner::{Answer, Defaults, Executor};
+pub(crate) use work::Work;

@@ -1,0 +1,80 @@
+//! Prepares a statement again on a coordinator that has forgotten it.
+//!
+//! # Invariants
+//!
+//! - At most [`REPREPARATIONS_MAX`] times per attempt: a cache that is too small must not become an endless loop.
+//! - The statement keeps its identity: another id means another statement.
+
+use std::sync::Arc;
+
+use super::error::ErrorKind;
+use super::failure::{call_failure, server_error_kind, server_failure};
+use crate::connection::Connection;
+use crate::control::ClusterView;
+use crate::env::Instant;
+use crate::policy::AttemptFailure;
+use crate::protocol::ProtocolVersion;
+use crate::protocol::request::{EnvelopeOptions, Prepare};
+use crate::protocol::response::{Message, Prepared, ResultBody};
+use crate::statement::{PreparedState, PreparedStatement, Routing};
+
+/// How often one attempt prepares before it gives up.
+pub(super) const REPREPARATIONS_MAX: u32 = 3;
+
+/// Turns the answer to PREPARE into what the driver keeps.
+pub(crate) fn prepared_state(prepared: Prepared, view: &ClusterView) -> PreparedState {
+    let key_names = |keyspace: &str, table: &str| {
+        let table = view.snapshot.schema().table(keyspace, table)?;
+        Some(table.partition_key().map(|column| column.name.clone()).collect())
+    };
+    let routing = Routing::find(&prepared.variables, &prepared.partition_key, key_names);
+    PreparedState {
+        id: prepared.id,
+        result_metadata_id: prepared.result_metadata_id,
+        variables: prepared.variables,
+        result_columns: prepared.result.columns,
+        routing,
+    }
+}
+
+/// Prepares `statement` on `connection`'s node.
+pub(super) async fn reprepare(
+    statement: &PreparedStatement,
+    connection: &Connection,
+    view: &Arc<ClusterView>,
+    deadline: Instant,
+) -> Result<(), (AttemptFailure, ErrorKind)> {
+    // The application may have changed the keyspace since; only v5 can say which one was meant.
+    let keyspace = statement.keyspace().filter(|_| connection.version() >= ProtocolVersion::V5);
+    let prepare = Prepare {
+        text: statement.text(),
+        keyspace: keyspace.map(|keyspace| &**keyspace),
+        options: EnvelopeOptions::default(),
+    };
+    // The statement itself was refused as unprepared, so losing this answer leaves nothing behind.
+    let harmless = |(failure, kind): (AttemptFailure, ErrorKind)| {
+        if failure == AttemptFailure::InvalidRequest {
+            (failure, kind)
+        } else {
+            (AttemptFailure::IsBootstrapping, kind)
+        }
+    };
+    let response = connection.call(&prepare, Some(deadline)).await.map_err(|error| harmless(call_failure(error)))?;
+    let decoded =
+        response.decode().map_err(|error| (AttemptFailure::IsBootstrapping, ErrorKind::Decode(error.to_string())))?;
+    match decoded.message {
+        Message::Result(ResultBody::Prepared(prepared)) => {
+            let known = statement.state();
+            if prepared.id != known.id {
+                return Err((AttemptFailure::InvalidRequest, ErrorKind::PreparedIdChanged));
+            }
+            let state = prepared_state(prepared, view);
+            if state.result_metadata_id != known.result_metadata_id {
+                statement.set_state(state);
+            }
+            Ok(())
+        }
+        Message::Error(error) => Err(harmless((server_failure(&error.kind), server_error_kind(error)))),
+        _ => Err((AttemptFailure::IsBootstrapping, ErrorKind::Decode("PREPARE was not answered as such".to_owned()))),
+    }
+}

@@ -1,0 +1,401 @@
+//! The pool of one node and the only task that opens and retires its connections.
+//!
+//! # Invariants
+//!
+//! - The state of the node follows its own connections: it is up exactly while one is usable.
+//! - Requests read the connections under a short lock and never wait for the task.
+//! - After [`NodePool::stop`] returned, the task has ended and its connections are closed.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore};
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use super::plan::PoolPlan;
+use super::{ConnectionFactory, Signal};
+use crate::connection::{ConnectError, Connection};
+use crate::env::{BoxFuture, Environment, Instant, TaskHandle, Timer};
+use crate::policy::{NodeHealth, Reconnection};
+
+/// What all pools of a session share.
+pub(crate) struct PoolSettings {
+    pub environment: Environment,
+    pub factory: Arc<ConnectionFactory>,
+    pub size: usize,
+    pub reconnection: Arc<dyn Reconnection>,
+    /// Age at which a connection counts as stable.
+    pub stable_after: Duration,
+    /// Bounds the dials of the session at any time.
+    pub dial_permits: Semaphore,
+}
+
+/// What a session knows about the reachability of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NodeState {
+    /// No connection was attempted yet, or the node is ignored by the load-balancing policy.
+    Unknown,
+    /// At least one connection is usable.
+    Up,
+    /// No connection is usable; the driver keeps trying.
+    Down,
+    /// The node refused the credentials; the driver keeps trying at its longest interval.
+    CredentialsRefused,
+    /// The node belongs to another cluster; the driver keeps trying at its longest interval.
+    Unusable,
+}
+
+/// The connections to one node.
+pub(crate) struct NodePool {
+    shared: Arc<Shared>,
+    task: Mutex<Option<TaskHandle>>,
+}
+
+struct Shared {
+    host_id: Uuid,
+    address: SocketAddr,
+    settings: Arc<PoolSettings>,
+    connections: RwLock<Vec<PoolConnection>>,
+    state: AtomicU8,
+    next: AtomicUsize,
+    signal: Signal,
+    /// Notified when the first attempt has ended, however it ended.
+    tried: Notify,
+    is_stopped: AtomicBool,
+}
+
+const STOP: u8 = 1;
+const HINT: u8 = 2;
+
+impl NodePool {
+    /// Starts the pool of the node `host_id` at `address`.
+    pub(crate) fn start(settings: Arc<PoolSettings>, host_id: Uuid, address: SocketAddr) -> Arc<Self> {
+        let shared = Arc::new(Shared {
+            host_id,
+            address,
+            settings,
+            connections: RwLock::new(Vec::new()),
+            state: AtomicU8::new(encode(NodeState::Unknown)),
+            next: AtomicUsize::new(0),
+            signal: Signal::default(),
+            tried: Notify::new(),
+            is_stopped: AtomicBool::new(false),
+        });
+        let task = PoolTask::new(Arc::clone(&shared));
+        let handle = shared.settings.environment.spawner.spawn("helenus pool", Box::pin(task.run()));
+        Arc::new(Self { shared, task: Mutex::new(Some(handle)) })
+    }
+
+    pub(crate) fn host_id(&self) -> Uuid {
+        self.shared.host_id
+    }
+
+    /// The address this pool dials; a node that moves gets a new pool.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.shared.address
+    }
+
+    /// A usable connection: the less busy of two neighbours, rotating over all.
+    pub(crate) fn pick(&self) -> Option<Connection> {
+        let connections = self.shared.connections.read().unwrap_or_else(PoisonError::into_inner);
+        if let [single] = connections.as_slice() {
+            return single.connection.is_usable().then(|| single.connection.clone());
+        }
+        let usable = || connections.iter().map(|open| &open.connection).filter(|connection| connection.is_usable());
+        let count = usable().count();
+        if count == 0 {
+            return None;
+        }
+        let start = self.shared.next.fetch_add(1, Ordering::Relaxed) % count;
+        usable().cycle().skip(start).take(2).min_by_key(|connection| connection.in_flight()).cloned()
+    }
+
+    /// All open connections, usable or draining.
+    pub(crate) fn connections(&self) -> Vec<Connection> {
+        let connections = self.shared.connections.read().unwrap_or_else(PoisonError::into_inner);
+        connections.iter().map(|open| open.connection.clone()).collect()
+    }
+
+    pub(crate) fn open_connections(&self) -> usize {
+        let connections = self.shared.connections.read().unwrap_or_else(PoisonError::into_inner);
+        connections.iter().filter(|open| open.connection.is_usable()).count()
+    }
+
+    pub(crate) fn health(&self) -> NodeHealth {
+        let connections = self.shared.connections.read().unwrap_or_else(PoisonError::into_inner);
+        let mut health = NodeHealth { is_up: false, in_flight: 0 };
+        for open in connections.iter() {
+            health.is_up |= open.connection.is_usable();
+            health.in_flight += open.connection.in_flight();
+        }
+        health
+    }
+
+    pub(crate) fn state(&self) -> NodeState {
+        if self.open_connections() > 0 {
+            return NodeState::Up;
+        }
+        match decode(self.shared.state.load(Ordering::Relaxed)) {
+            // The last connection has just ended and the task has not run yet.
+            NodeState::Up => NodeState::Down,
+            other => other,
+        }
+    }
+
+    /// Waits until the first attempt to connect has ended.
+    pub(crate) async fn wait_until_tried(&self) {
+        loop {
+            let tried = self.shared.tried.notified();
+            if decode(self.shared.state.load(Ordering::Relaxed)) != NodeState::Unknown {
+                return;
+            }
+            tried.await;
+        }
+    }
+
+    /// Dials at once if a connection is missing.
+    pub(crate) fn hint(&self) {
+        self.shared.signal.raise(HINT);
+    }
+
+    /// Whether the task has ended and its connections are gone.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.shared.is_stopped.load(Ordering::Relaxed)
+    }
+
+    /// Asks the task to end without waiting for it.
+    pub(crate) fn begin_stop(&self) {
+        self.shared.signal.raise(STOP);
+    }
+
+    /// Ends the task and closes the connections; returns when both are done.
+    pub(crate) async fn stop(&self) {
+        self.begin_stop();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            task.await;
+        }
+    }
+
+    /// Cuts the task off, for a close whose deadline has passed.
+    pub(crate) fn abort(&self) {
+        if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
+            task.abort();
+        }
+        self.shared.close_all();
+    }
+}
+
+impl Drop for NodePool {
+    fn drop(&mut self) {
+        self.begin_stop();
+    }
+}
+
+impl Shared {
+    fn set_state(&self, state: NodeState) {
+        let previous = decode(self.state.swap(encode(state), Ordering::Relaxed));
+        if previous != state {
+            info!(host_id = %self.host_id, address = %self.address, ?previous, ?state, "node state");
+        }
+        self.tried.notify_waiters();
+    }
+
+    fn close_all(&self) {
+        let connections = std::mem::take(&mut *self.connections.write().unwrap_or_else(PoisonError::into_inner));
+        for open in connections {
+            open.connection.close(CLOSED_WITH_POOL);
+        }
+    }
+}
+
+#[derive(Clone)]
+struct PoolConnection {
+    number: u64,
+    connection: Connection,
+}
+
+const CLOSED_WITH_POOL: &str = "the pool was closed";
+
+/// A connection the task watches.
+struct Watched {
+    number: u64,
+    connection: Connection,
+    opened_at: Instant,
+    /// Resolves when the connection takes no new calls.
+    retired: BoxFuture<'static, ()>,
+}
+
+struct PoolTask {
+    shared: Arc<Shared>,
+    plan: PoolPlan,
+    watched: Vec<Watched>,
+    /// Connections that take no new calls, until they have ended.
+    draining: Vec<(Connection, BoxFuture<'static, ()>)>,
+    opened: u64,
+    dial: Option<BoxFuture<'static, Result<Connection, ConnectError>>>,
+    timer: Timer,
+}
+
+enum Wake {
+    Stop,
+    Hint,
+    Dialled(Result<Connection, ConnectError>),
+    /// The connection at this position takes no new calls.
+    Lost(usize),
+    Timer,
+}
+
+impl PoolTask {
+    fn new(shared: Arc<Shared>) -> Self {
+        let now = Instant::now();
+        let plan = PoolPlan::new(now, shared.settings.size, shared.settings.stable_after);
+        Self { shared, plan, watched: Vec::new(), draining: Vec::new(), opened: 0, dial: None, timer: Timer::new(now) }
+    }
+
+    async fn run(mut self) {
+        loop {
+            if self.plan.handle_timeout(Instant::now()) {
+                self.dial = Some(Box::pin(dial(Arc::clone(&self.shared))));
+            }
+            match std::future::poll_fn(|cx| self.poll_wake(cx)).await {
+                Wake::Stop => break,
+                Wake::Hint => self.plan.handle_hint(Instant::now()),
+                Wake::Timer => {}
+                Wake::Dialled(Ok(connection)) => self.on_opened(connection),
+                Wake::Dialled(Err(error)) => self.on_dial_failed(&error),
+                Wake::Lost(position) => self.on_lost(position),
+            }
+        }
+        self.dial = None;
+        self.shared.close_all();
+        let watched = self.watched.drain(..).map(|watched| watched.connection);
+        let open: Vec<_> = watched.chain(self.draining.drain(..).map(|(connection, _)| connection)).collect();
+        for connection in open {
+            connection.close(CLOSED_WITH_POOL);
+            connection.closed().await;
+        }
+        self.shared.set_state(NodeState::Down);
+        self.shared.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// Polls in a fixed order, so that equal runs decide equally.
+    fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
+        if let Poll::Ready(raised) = self.shared.signal.poll_take(cx) {
+            return Poll::Ready(if raised & STOP != 0 { Wake::Stop } else { Wake::Hint });
+        }
+        for (position, watched) in self.watched.iter_mut().enumerate() {
+            if watched.retired.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Wake::Lost(position));
+            }
+        }
+        self.draining.retain_mut(|(_, closed)| closed.as_mut().poll(cx).is_pending());
+        if let Some(dial) = &mut self.dial
+            && let Poll::Ready(result) = dial.as_mut().poll(cx)
+        {
+            self.dial = None;
+            return Poll::Ready(Wake::Dialled(result));
+        }
+        if let Some(due) = self.plan.poll_timeout() {
+            self.timer.set(due);
+            if self.timer.poll(cx).is_ready() {
+                return Poll::Ready(Wake::Timer);
+            }
+        }
+        Poll::Pending
+    }
+
+    fn on_opened(&mut self, connection: Connection) {
+        debug!(host_id = %self.shared.host_id, address = %self.shared.address, "connection opened");
+        self.opened += 1;
+        let watched = connection.clone();
+        self.watched.push(Watched {
+            number: self.opened,
+            connection: connection.clone(),
+            opened_at: Instant::now(),
+            retired: Box::pin(async move {
+                watched.retired().await;
+            }),
+        });
+        let open = PoolConnection { number: self.opened, connection };
+        self.shared.connections.write().unwrap_or_else(PoisonError::into_inner).push(open);
+        self.plan.handle_opened(Instant::now());
+        self.shared.set_state(NodeState::Up);
+    }
+
+    fn on_dial_failed(&mut self, error: &ConnectError) {
+        warn!(host_id = %self.shared.host_id, address = %self.shared.address, %error, "cannot connect");
+        let settings = &self.shared.settings;
+        let now = Instant::now();
+        let state = match error {
+            ConnectError::AuthenticationFailed(_) | ConnectError::CredentialsRequired { .. } => {
+                self.plan.handle_dial_refused(now, &*settings.reconnection);
+                NodeState::CredentialsRefused
+            }
+            ConnectError::WrongCluster { .. } => {
+                self.plan.handle_dial_refused(now, &*settings.reconnection);
+                NodeState::Unusable
+            }
+            _ => {
+                let random = settings.environment.entropy.draw("reconnection jitter");
+                self.plan.handle_dial_failed(now, &*settings.reconnection, random);
+                NodeState::Down
+            }
+        };
+        if self.watched.is_empty() {
+            self.shared.set_state(state);
+        }
+    }
+
+    fn on_lost(&mut self, position: usize) {
+        let lost = self.watched.remove(position);
+        debug!(host_id = %self.shared.host_id, address = %self.shared.address, "connection lost");
+        let mut connections = self.shared.connections.write().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|open| open.number != lost.number);
+        drop(connections);
+        let draining = lost.connection.clone();
+        let closed = Box::pin(async move {
+            draining.closed().await;
+        });
+        self.draining.push((lost.connection, closed));
+        let settings = &self.shared.settings;
+        let now = Instant::now();
+        let random = settings.environment.entropy.draw("reconnection jitter");
+        self.plan.handle_closed(now, now.duration_since(lost.opened_at), &*settings.reconnection, random);
+        if self.watched.is_empty() {
+            self.shared.set_state(NodeState::Down);
+        }
+    }
+}
+
+async fn dial(shared: Arc<Shared>) -> Result<Connection, ConnectError> {
+    let settings = &shared.settings;
+    // The semaphore is never closed, so an error cannot happen; dialling without a permit would be harmless.
+    let _permit = settings.dial_permits.acquire().await;
+    settings.factory.open(&settings.environment, shared.address).await
+}
+
+fn encode(state: NodeState) -> u8 {
+    match state {
+        NodeState::Unknown => 0,
+        NodeState::Up => 1,
+        NodeState::Down => 2,
+        NodeState::CredentialsRefused => 3,
+        NodeState::Unusable => 4,
+    }
+}
+
+fn decode(raw: u8) -> NodeState {
+    match raw {
+        1 => NodeState::Up,
+        2 => NodeState::Down,
+        3 => NodeState::CredentialsRefused,
+        4 => NodeState::Unusable,
+        _ => NodeState::Unknown,
+    }
+}

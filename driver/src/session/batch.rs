@@ -1,0 +1,117 @@
+//! Batches: several writes in one request.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::handle::{Bound, Session};
+use super::result::{Applied, QueryResult};
+use crate::execution::Result;
+use crate::protocol::{BatchType, Consistency, SerialConsistency};
+use crate::statement::{BatchEntry, Statement, StatementOptions};
+use crate::value::{BindValues, DecodeRow};
+
+/// A batch about to be executed. It is routed to the partition of its first prepared statement.
+#[must_use = "nothing is sent before execute or apply"]
+pub struct BatchQuery<'v> {
+    session: Session,
+    batch_type: BatchType,
+    parts: Vec<(Statement, Box<dyn BindValues + Send + Sync + 'v>)>,
+    options: StatementOptions,
+}
+
+impl<'v> BatchQuery<'v> {
+    pub(super) fn new(session: Session, batch_type: BatchType) -> Self {
+        Self { session, batch_type, parts: Vec::new(), options: StatementOptions::default() }
+    }
+
+    /// Adds a statement with its values. At most 65,535 are allowed; more are reported by the ending method.
+    pub fn push(mut self, statement: impl Into<Statement>, values: impl BindValues + Send + Sync + 'v) -> Self {
+        self.parts.push((statement.into(), Box::new(values)));
+        self
+    }
+
+    /// Consistency level. Default: the session's.
+    pub fn consistency(mut self, consistency: Consistency) -> Self {
+        self.options.consistency = Some(consistency);
+        self
+    }
+
+    /// Level at which conditions are decided. Default: the session's.
+    pub fn serial_consistency(mut self, consistency: SerialConsistency) -> Self {
+        self.options.serial_consistency = Some(consistency);
+        self
+    }
+
+    /// Declares that executing the batch twice has the effect of executing it once. Ignored for counter batches.
+    pub fn idempotent(mut self, is_idempotent: bool) -> Self {
+        self.options.is_idempotent = Some(is_idempotent);
+        self
+    }
+
+    /// Limit of the whole call with all its attempts. Default: the session's.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.options.timeout = Some(limit);
+        self
+    }
+
+    /// Limit of each attempt. Default: the session's.
+    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
+        self.options.attempt_timeout = Some(limit);
+        self
+    }
+
+    /// Timestamp of the writes in microseconds since 1970. Default: the session's generator.
+    pub fn timestamp(mut self, micros: i64) -> Self {
+        self.options.timestamp = Some(micros);
+        self
+    }
+
+    /// Has the cluster record a trace. Default: no.
+    pub fn tracing(mut self, is_traced: bool) -> Self {
+        self.options.is_traced = is_traced;
+        self
+    }
+
+    /// Bytes for the server's query handler; protocol v4 and later.
+    pub fn custom_payload(mut self, payload: BTreeMap<String, Bytes>) -> Self {
+        self.options.custom_payload = Some(Arc::new(payload));
+        self
+    }
+
+    /// Executes the batch.
+    ///
+    /// # Errors
+    ///
+    /// As `Query::execute`.
+    pub async fn execute(self) -> Result<QueryResult> {
+        let mut entries = Vec::with_capacity(self.parts.len());
+        for (statement, values) in &self.parts {
+            entries.push(match self.session.bind(statement, &**values, self.options.timeout).await? {
+                Bound::Text(text) => BatchEntry::Text(text),
+                Bound::Prepared(statement, values) => BatchEntry::Prepared { statement, values },
+            });
+        }
+        self.session.execute_batch(self.batch_type, &entries, &self.options).await
+    }
+
+    /// Executes a conditional batch; if it was not applied, `T` is read from the first existing row.
+    ///
+    /// # Errors
+    ///
+    /// As `Query::apply`.
+    pub async fn apply<T: for<'a> DecodeRow<'a>>(self) -> Result<Applied<T>> {
+        self.execute().await?.applied()
+    }
+}
+
+impl std::fmt::Debug for BatchQuery<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BatchQuery")
+            .field("batch_type", &self.batch_type)
+            .field("statements", &self.parts.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,497 @@
+//! Configures a session and opens it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::handle::{Session, Shared};
+use super::prepared_cache::PreparedCache;
+use crate::connection::{Authenticator, ConnectError, ConnectionConfig, PlainAuthenticator};
+use crate::control::{
+    ContactPoint, ControlSettings, ControlWorker, Inbox, MetadataError, RefreshWindows, establish_first, resolve,
+};
+use crate::env::{Environment, timeout};
+use crate::execution::{Defaults, Error, ErrorKind, Executor, Metrics, Result};
+use crate::policy::{
+    AddressTranslation, DefaultRetry, ExponentialReconnection, LoadBalancing, MonotonicTimestamps, NoTranslation,
+    Reconnection, Retry, RetryBudget, TimestampGenerator, TokenAware,
+};
+use crate::pool::{ConnectionFactory, PoolSettings};
+use crate::protocol::compression::Compression;
+use crate::protocol::{Consistency, ProtocolVersion, SerialConsistency};
+
+/// Options of a session. Setters cannot fail; [`SessionBuilder::connect`] reports what is wrong.
+#[derive(Clone)]
+#[must_use = "nothing happens before connect"]
+pub struct SessionBuilder {
+    contact_points: Vec<String>,
+    environment: Option<Environment>,
+    keyspace: Option<String>,
+    local_datacenter: Option<String>,
+    connection: ConnectionConfig,
+    connections_per_node: usize,
+    defaults: Defaults,
+    load_balancing: Option<Arc<dyn LoadBalancing>>,
+    retry: Arc<dyn Retry>,
+    reconnection: Arc<dyn Reconnection>,
+    timestamps: Arc<dyn TimestampGenerator>,
+    translation: Arc<dyn AddressTranslation>,
+    windows: RefreshWindows,
+    refresh_interval: Duration,
+    control_timeout: Duration,
+    agreement_timeout: Duration,
+    prepared_cache_size: usize,
+}
+
+impl Default for SessionBuilder {
+    fn default() -> Self {
+        Self {
+            contact_points: Vec::new(),
+            environment: None,
+            keyspace: None,
+            local_datacenter: None,
+            // The address is replaced for each connection.
+            connection: ConnectionConfig::new(SocketAddr::from(([0, 0, 0, 0], 0))),
+            connections_per_node: 1,
+            defaults: Defaults {
+                consistency: Consistency::LocalQuorum,
+                serial_consistency: SerialConsistency::LocalSerial,
+                timeout: Duration::from_secs(10),
+                attempt_timeout: None,
+                page_size: 5000,
+                is_idempotent: false,
+            },
+            load_balancing: None,
+            retry: Arc::new(DefaultRetry),
+            reconnection: Arc::new(ExponentialReconnection::default()),
+            timestamps: Arc::new(MonotonicTimestamps::default()),
+            translation: Arc::new(NoTranslation),
+            windows: RefreshWindows::default(),
+            refresh_interval: Duration::from_secs(60),
+            control_timeout: Duration::from_secs(5),
+            agreement_timeout: Duration::from_secs(10),
+            prepared_cache_size: 1000,
+        }
+    }
+}
+
+impl SessionBuilder {
+    /// Nodes to ask for the rest of the cluster: `host`, `host:port`, `address` or `[ipv6]:port`. Names are resolved
+    /// again whenever all known nodes are gone. The default port is 9042.
+    pub fn contact_points<S: Into<String>>(mut self, points: impl IntoIterator<Item = S>) -> Self {
+        self.contact_points.extend(points.into_iter().map(Into::into));
+        self
+    }
+
+    /// Adds one contact point.
+    pub fn contact_point(self, point: impl Into<String>) -> Self {
+        self.contact_points([point.into()])
+    }
+
+    /// Where sockets, time, randomness and tasks come from. Default: tokio and the operating system.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// Uses only the nodes of this data centre. Default: prefers the one of the first contact point that answers, and
+    /// uses others when it has no node left.
+    pub fn local_datacenter(mut self, name: impl Into<String>) -> Self {
+        self.local_datacenter = Some(name.into());
+        self
+    }
+
+    /// Keyspace that unqualified names mean. Case-sensitive, without quotes. Default: none.
+    pub fn keyspace(mut self, name: impl Into<String>) -> Self {
+        self.keyspace = Some(name.into());
+        self
+    }
+
+    /// User name and password.
+    pub fn credentials(self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        self.authenticator(Arc::new(PlainAuthenticator::new(username, password)))
+    }
+
+    /// A custom authentication.
+    pub fn authenticator(mut self, authenticator: Arc<dyn Authenticator>) -> Self {
+        self.connection.authenticator = Some(authenticator);
+        self
+    }
+
+    /// Compression to use with nodes that support it. Default: none.
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.connection.compression = Some(compression);
+        self
+    }
+
+    /// Newest protocol version to try. Default: v5, stepping down to what the cluster speaks.
+    pub fn protocol_version(mut self, version: ProtocolVersion) -> Self {
+        self.connection.protocol_version = version;
+        self
+    }
+
+    /// Name of the application, reported to the nodes. Default: none.
+    pub fn application_name(mut self, name: impl Into<String>) -> Self {
+        self.connection.application_name = Some(name.into());
+        self
+    }
+
+    /// Consistency level of calls that do not set one. Default: `LOCAL_QUORUM`.
+    pub fn consistency(mut self, consistency: Consistency) -> Self {
+        self.defaults.consistency = consistency;
+        self
+    }
+
+    /// Level at which conditions are decided. Default: `LOCAL_SERIAL`.
+    pub fn serial_consistency(mut self, consistency: SerialConsistency) -> Self {
+        self.defaults.serial_consistency = consistency;
+        self
+    }
+
+    /// Limit of a call with all its attempts. Default: 10 s.
+    pub fn request_timeout(mut self, limit: Duration) -> Self {
+        self.defaults.timeout = limit;
+        self
+    }
+
+    /// Limit of each attempt. Default: none.
+    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
+        self.defaults.attempt_timeout = Some(limit);
+        self
+    }
+
+    /// Rows per page. Default: 5,000.
+    pub fn page_size(mut self, rows: i32) -> Self {
+        self.defaults.page_size = rows;
+        self
+    }
+
+    /// Whether calls that do not say are idempotent. Default: no.
+    pub fn default_idempotence(mut self, is_idempotent: bool) -> Self {
+        self.defaults.is_idempotent = is_idempotent;
+        self
+    }
+
+    /// Connections to each node. Default: 1, which carries 1,024 requests at once.
+    pub fn connections_per_node(mut self, count: usize) -> Self {
+        self.connections_per_node = count;
+        self
+    }
+
+    /// Requests awaiting their answer at once on a connection. Default: 1,024, at most 32,000.
+    pub fn in_flight_max(mut self, count: usize) -> Self {
+        self.connection.in_flight_max = count;
+        self
+    }
+
+    /// Requests given up and not answered yet, beyond which a connection is replaced. Default: 256.
+    pub fn orphans_max(mut self, count: usize) -> Self {
+        self.connection.orphans_max = count;
+        self
+    }
+
+    /// Limit of connecting to a node, handshake included. Default: 5 s.
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connection.connect_timeout = limit;
+        self
+    }
+
+    /// Limit of opening the control connection at one node, and of each metadata refresh. Default: 5 s.
+    pub fn control_timeout(mut self, limit: Duration) -> Self {
+        self.control_timeout = limit;
+        self
+    }
+
+    /// Time without a byte read after which a connection is probed, and time to answer the probe. Default: 30 s, 5 s.
+    pub fn heartbeat(mut self, interval: Duration, answer_within: Duration) -> Self {
+        self.connection.heartbeat_interval = Some(interval);
+        self.connection.heartbeat_timeout = answer_within;
+        self
+    }
+
+    /// Window in which schema events are merged; zero refreshes at once, `None` ignores them. Default: 2 s.
+    pub fn schema_event_refresh_window(mut self, window: Option<Duration>) -> Self {
+        self.windows.schema = window;
+        self
+    }
+
+    /// Window in which topology events are merged; zero refreshes at once, `None` ignores them. Default: 10 s.
+    pub fn topology_event_refresh_window(mut self, window: Option<Duration>) -> Self {
+        self.windows.topology = window;
+        self
+    }
+
+    /// Window in which status events are merged; zero reacts at once, `None` ignores them. Default: 2 s.
+    pub fn status_event_refresh_window(mut self, window: Option<Duration>) -> Self {
+        self.windows.status = window;
+        self
+    }
+
+    /// Time between two reads of the node list while no event asks for one; finds what lost events hid. Default: 60 s.
+    pub fn metadata_refresh_interval(mut self, interval: Duration) -> Self {
+        self.refresh_interval = interval.max(Duration::from_secs(1));
+        self
+    }
+
+    /// Limit of waiting for schema agreement after a schema change. Default: 10 s.
+    pub fn schema_agreement_timeout(mut self, limit: Duration) -> Self {
+        self.agreement_timeout = limit;
+        self
+    }
+
+    /// Statements kept prepared for text with values. Default: 1,000.
+    pub fn prepared_cache_size(mut self, statements: usize) -> Self {
+        self.prepared_cache_size = statements;
+        self
+    }
+
+    /// Chooses coordinators. Default: [`TokenAware`].
+    pub fn load_balancing(mut self, policy: Arc<dyn LoadBalancing>) -> Self {
+        self.load_balancing = Some(policy);
+        self
+    }
+
+    /// Decides about retries. Default: [`DefaultRetry`].
+    pub fn retry(mut self, policy: Arc<dyn Retry>) -> Self {
+        self.retry = policy;
+        self
+    }
+
+    /// Schedules reconnections. Default: [`ExponentialReconnection`], 500 ms to 60 s.
+    pub fn reconnection(mut self, policy: Arc<dyn Reconnection>) -> Self {
+        self.reconnection = policy;
+        self
+    }
+
+    /// Gives writes their timestamps. Default: [`MonotonicTimestamps`].
+    pub fn timestamps(mut self, generator: Arc<dyn TimestampGenerator>) -> Self {
+        self.timestamps = generator;
+        self
+    }
+
+    /// Translates announced addresses. Default: [`NoTranslation`].
+    pub fn address_translation(mut self, translation: Arc<dyn AddressTranslation>) -> Self {
+        self.translation = translation;
+        self
+    }
+
+    /// Opens the session: finds the cluster over one contact point, reads nodes and schema, and waits until every
+    /// node was tried once.
+    ///
+    /// Dropping the future closes whatever it had opened.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Configuration`] for contact points that are missing or malformed.
+    /// - [`ErrorKind::NoContactPoint`] if none can be used, with the reason for each.
+    /// - [`ErrorKind::UnsupportedProtocolVersion`], [`ErrorKind::Authentication`] if a node says so.
+    /// - [`ErrorKind::KeyspaceMissing`] if the cluster does not have the keyspace.
+    pub async fn connect(self) -> Result<Session> {
+        let contact_points = parse_contact_points(&self.contact_points)?;
+        let environment = self.environment.clone().unwrap_or_else(Environment::tokio);
+        let factory = Arc::new(ConnectionFactory::new(self.connection.clone(), self.keyspace.clone()));
+        let control_settings = self.control_settings(&environment, &factory, contact_points);
+        let inbox = Inbox::new(&control_settings);
+        let addresses = shuffled(resolve(&control_settings).await, &environment);
+        let established = establish_first(&control_settings, &addresses, &inbox.sink())
+            .await
+            .map_err(|failures| connect_error(&failures, &self.contact_points))?;
+        if let Some(keyspace) = &self.keyspace
+            && !established.schema.keyspaces.contains_key(keyspace)
+        {
+            return Err(Error::not_sent(ErrorKind::KeyspaceMissing(keyspace.clone())));
+        }
+        self.check_local_datacenter(&established.topology.nodes)?;
+        let pool_settings = Arc::new(PoolSettings {
+            environment: environment.clone(),
+            factory: Arc::clone(&factory),
+            size: self.connections_per_node,
+            reconnection: Arc::clone(&self.reconnection),
+            stable_after: self.connection.heartbeat_interval.unwrap_or(STABLE_AFTER),
+            dial_permits: Semaphore::new(DIALS_MAX),
+        });
+        let load_balancing = Arc::clone(&control_settings.load_balancing);
+        let control = ControlWorker::start(control_settings, pool_settings, inbox, established);
+        let executor = Executor {
+            environment,
+            state: Arc::clone(control.state()),
+            load_balancing,
+            retry: self.retry,
+            timestamps: self.timestamps,
+            defaults: self.defaults,
+            budget: RetryBudget::new(),
+            metrics: Metrics::default(),
+            is_closed: AtomicBool::new(false),
+        };
+        let cache = PreparedCache::new(self.prepared_cache_size);
+        let agreement_timeout = self.agreement_timeout;
+        let session = Session { shared: Arc::new(Shared { executor, control, factory, cache, agreement_timeout }) };
+        session.wait_until_tried(self.connection.connect_timeout).await;
+        Ok(session)
+    }
+
+    fn control_settings(
+        &self,
+        environment: &Environment,
+        factory: &Arc<ConnectionFactory>,
+        contact_points: Vec<ContactPoint>,
+    ) -> ControlSettings {
+        let load_balancing = self.load_balancing.clone().unwrap_or_else(|| match &self.local_datacenter {
+            Some(name) => Arc::new(TokenAware::in_datacenter(name.as_str())),
+            None => Arc::new(TokenAware::new()),
+        });
+        ControlSettings {
+            environment: environment.clone(),
+            factory: Arc::clone(factory),
+            contact_points,
+            reconnection: Arc::clone(&self.reconnection),
+            load_balancing,
+            translation: Arc::clone(&self.translation),
+            windows: self.windows,
+            refresh_interval: self.refresh_interval,
+            timeout: self.control_timeout,
+        }
+    }
+
+    fn check_local_datacenter(&self, nodes: &[crate::topology::Node]) -> Result<()> {
+        let Some(name) = &self.local_datacenter else { return Ok(()) };
+        if nodes.iter().any(|node| *node.datacenter == **name) {
+            return Ok(());
+        }
+        let mut known: Vec<&str> = nodes.iter().map(|node| &*node.datacenter).collect();
+        known.sort_unstable();
+        known.dedup();
+        let message = format!("the cluster has no data centre {name:?}, only {known:?}: correct local_datacenter");
+        Err(Error::not_sent(ErrorKind::Configuration(message)))
+    }
+}
+
+impl Session {
+    async fn wait_until_tried(&self, limit: Duration) {
+        let view = self.shared.executor.state.view();
+        let all_tried = async {
+            for pool in view.pools.iter().flatten() {
+                pool.wait_until_tried().await;
+            }
+        };
+        // A node that does not answer must not keep the session from starting.
+        let _ = timeout(limit, all_tried).await;
+    }
+}
+
+impl fmt::Debug for SessionBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionBuilder")
+            .field("contact_points", &self.contact_points)
+            .field("keyspace", &self.keyspace)
+            .field("local_datacenter", &self.local_datacenter)
+            .finish_non_exhaustive()
+    }
+}
+
+fn parse_contact_points(points: &[String]) -> Result<Vec<ContactPoint>> {
+    if points.is_empty() {
+        let message = "no contact point was given: call contact_points with the address of at least one node";
+        return Err(Error::not_sent(ErrorKind::Configuration(message.to_owned())));
+    }
+    points.iter().map(|point| parse_contact_point(point)).collect()
+}
+
+fn parse_contact_point(point: &str) -> Result<ContactPoint> {
+    if let Ok(address) = point.parse::<SocketAddr>() {
+        return Ok(ContactPoint { host: address.ip().to_string(), port: address.port() });
+    }
+    let bare = point.trim_start_matches('[').trim_end_matches(']');
+    if bare.parse::<std::net::IpAddr>().is_ok() {
+        return Ok(ContactPoint { host: bare.to_owned(), port: DEFAULT_PORT });
+    }
+    let (host, port) = match point.split_once(':') {
+        Some((host, port)) => (host, port.parse().ok()),
+        None => (point, Some(DEFAULT_PORT)),
+    };
+    match port {
+        Some(port) if !host.is_empty() => Ok(ContactPoint { host: host.to_owned(), port }),
+        _ => {
+            let message = format!("{point:?} is not a contact point: write host, host:port or an IP address");
+            Err(Error::not_sent(ErrorKind::Configuration(message)))
+        }
+    }
+}
+
+fn shuffled(mut addresses: Vec<SocketAddr>, environment: &Environment) -> Vec<SocketAddr> {
+    for last in (1..addresses.len()).rev() {
+        let pick = environment.entropy.draw("contact point order") % (last as u64 + 1);
+        addresses.swap(last, usize::try_from(pick).unwrap_or(0));
+    }
+    addresses
+}
+
+fn connect_error(failures: &[(SocketAddr, MetadataError)], contact_points: &[String]) -> Error {
+    let describe = |error: &MetadataError| -> String {
+        let source = std::error::Error::source(error).map_or_else(String::new, |source| format!(" ({source})"));
+        format!("{error}{source}")
+    };
+    let connects = || failures.iter().filter_map(|(address, error)| Some((address, connect_failure(error)?)));
+    for (address, error) in connects() {
+        let kind = match error {
+            ConnectError::UnsupportedVersion { .. } => {
+                ErrorKind::UnsupportedProtocolVersion(format!("{address}: {error}"))
+            }
+            ConnectError::AuthenticationFailed(_) | ConnectError::CredentialsRequired { .. } => {
+                ErrorKind::Authentication(format!("{address}: {error}"))
+            }
+            _ => continue,
+        };
+        return Error::not_sent(kind);
+    }
+    let mut reasons: Vec<String> =
+        failures.iter().map(|(address, error)| format!("{address}: {}", describe(error))).collect();
+    if reasons.is_empty() {
+        reasons.push(format!("{} do not resolve to any address", contact_points.join(", ")));
+    }
+    Error::not_sent(ErrorKind::NoContactPoint(reasons.join("; ")))
+}
+
+fn connect_failure(error: &MetadataError) -> Option<&ConnectError> {
+    match error {
+        MetadataError::Connect(error) => Some(error),
+        _ => None,
+    }
+}
+
+const DEFAULT_PORT: u16 = 9042;
+/// Connections a session opens at once, so that a cluster that comes back is not met by a storm.
+const DIALS_MAX: usize = 32;
+/// Age at which a connection counts as stable when there are no heartbeats.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contact_points_are_names_or_addresses_with_or_without_port() {
+        for (point, host, port) in [
+            ("127.0.0.1", "127.0.0.1", 9042),
+            ("127.0.0.1:9999", "127.0.0.1", 9999),
+            ("db.example", "db.example", 9042),
+            ("db.example:1", "db.example", 1),
+            ("::1", "::1", 9042),
+            ("[::1]", "::1", 9042),
+            ("[::1]:7", "::1", 7),
+        ] {
+            assert_eq!(parse_contact_point(point).unwrap(), ContactPoint { host: host.to_owned(), port }, "{point}");
+        }
+    }
+
+    #[test]
+    fn malformed_contact_points_are_refused_with_a_sentence() {
+        for point in ["", ":9042", "host:port", "host:99999"] {
+            assert!(matches!(parse_contact_point(point).unwrap_err().kind(), ErrorKind::Configuration(_)), "{point}");
+        }
+    }
+}

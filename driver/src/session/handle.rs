@@ -1,0 +1,395 @@
+//! The session and its life: requests in, a clean close out.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::batch::BatchQuery;
+use super::builder::SessionBuilder;
+use super::prepared_cache::PreparedCache;
+use super::query::Query;
+use super::result::QueryResult;
+use crate::control::{ControlWorker, SchemaScope, wait_for_agreement};
+use crate::env::{Instant, timeout};
+use crate::execution::{
+    Certainty, Error, ErrorKind, Executor, Explanation, Metrics, MetricsSnapshot, Result, Work, prepared_state,
+};
+use crate::pool::{ConnectionFactory, NodeState, use_keyspace};
+use crate::protocol::response::{Message, ResultBody};
+use crate::protocol::{BatchType, ProtocolVersion};
+use crate::statement::{BatchEntry, PreparedStatement, Statement, StatementOptions};
+use crate::topology::ClusterSnapshot;
+use crate::value::{BindValues, BindWriter};
+
+/// A connection to a cluster. Cheap to clone; clones share everything.
+///
+/// Close it with [`Session::close`]. When the last clone is dropped without that, its tasks are told to end, and
+/// nobody learns when they have.
+#[derive(Clone)]
+pub struct Session {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub executor: Executor,
+    pub control: ControlWorker,
+    pub factory: Arc<ConnectionFactory>,
+    pub cache: PreparedCache,
+    pub agreement_timeout: Duration,
+}
+
+/// A statement with its values encoded.
+#[derive(Debug)]
+pub(super) enum Bound {
+    Text(Arc<str>),
+    Prepared(PreparedStatement, Vec<u8>),
+}
+
+/// A node as the session sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Identity of the node.
+    pub host_id: Uuid,
+    /// Address the driver dials.
+    pub address: SocketAddr,
+    /// Data centre.
+    pub datacenter: String,
+    /// Rack.
+    pub rack: String,
+    /// Whether it can be used.
+    pub state: NodeState,
+    /// Usable connections to it.
+    pub open_connections: usize,
+}
+
+/// How a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CloseReport {
+    /// Whether every task and socket was gone before the deadline.
+    pub is_complete: bool,
+    /// Requests that finished while the session waited for them.
+    pub drained: u64,
+    /// Requests cut off because they had not finished in time.
+    pub aborted: u64,
+}
+
+impl Session {
+    /// Starts configuring a session.
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder::default()
+    }
+
+    /// Starts a call of CQL text or a prepared statement.
+    pub fn query(&self, statement: impl Into<Statement>) -> Query {
+        Query::new(self.clone(), statement.into())
+    }
+
+    /// Starts a batch.
+    pub fn batch<'v>(&self, batch_type: BatchType) -> BatchQuery<'v> {
+        BatchQuery::new(self.clone(), batch_type)
+    }
+
+    /// Prepares a statement. Other nodes prepare it when they first meet it.
+    ///
+    /// # Errors
+    ///
+    /// What the server finds wrong with the statement, or that no node answered in time.
+    pub async fn prepare(&self, text: impl Into<Arc<str>>) -> Result<PreparedStatement> {
+        self.prepare_within(text.into(), None).await
+    }
+
+    /// The cluster as last seen.
+    #[must_use]
+    pub fn cluster(&self) -> Arc<ClusterSnapshot> {
+        Arc::clone(&self.shared.executor.state.view().snapshot)
+    }
+
+    /// State and connections of each node, sorted by host id.
+    #[must_use]
+    pub fn node_states(&self) -> Vec<NodeStatus> {
+        let view = self.shared.executor.state.view();
+        let nodes = view.snapshot.nodes().iter().zip(&view.pools);
+        nodes
+            .map(|(node, pool)| NodeStatus {
+                host_id: node.host_id,
+                address: node.address,
+                datacenter: node.datacenter.to_string(),
+                rack: node.rack.to_string(),
+                state: pool.as_ref().map_or(NodeState::Unknown, |pool| pool.state()),
+                open_connections: pool.as_ref().map_or(0, |pool| pool.open_connections()),
+            })
+            .collect()
+    }
+
+    /// Where a call would be sent, without sending it. See also `Query::explain`.
+    ///
+    /// # Errors
+    ///
+    /// Those of preparing and binding.
+    pub async fn explain(&self, statement: impl Into<Statement>, values: impl BindValues) -> Result<Explanation> {
+        self.query(statement).bind(values).explain().await
+    }
+
+    /// Counters of the session.
+    #[must_use]
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.shared.executor.metrics.snapshot()
+    }
+
+    /// Host id of the node that carries the control connection, if there is one at the moment.
+    #[must_use]
+    pub fn control_connection_node(&self) -> Option<Uuid> {
+        self.shared.executor.state.control_node()
+    }
+
+    /// Protocol version agreed on with the cluster.
+    #[must_use]
+    pub fn protocol_version(&self) -> ProtocolVersion {
+        self.shared.factory.version()
+    }
+
+    /// Makes `keyspace` the one that unqualified names mean, on all connections. Case-sensitive, without quotes.
+    ///
+    /// Statements prepared before keep meaning the keyspace they were prepared in.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::KeyspaceMissing`] if the cluster has no such keyspace; nothing changes.
+    pub async fn use_keyspace(&self, keyspace: &str) -> Result<()> {
+        self.check_open()?;
+        let shared = &self.shared;
+        let view = shared.executor.state.view();
+        let deadline = Instant::now() + shared.executor.defaults.timeout;
+        let Some(probe) = view.pools.iter().flatten().find_map(|pool| pool.pick()) else {
+            return Err(Error::not_sent(ErrorKind::NoNodeAvailable));
+        };
+        match use_keyspace(&probe, keyspace, deadline).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let kind = ErrorKind::KeyspaceMissing(keyspace.to_owned());
+                return Err(Error::new(kind, Certainty::Rejected, Vec::new()));
+            }
+            Err(error) => {
+                // In doubt about this connection: the pool replaces it with one in the session's keyspace.
+                probe.close("the keyspace could not be set");
+                return Err(Error::not_sent(ErrorKind::ConnectionLost(error.to_string())));
+            }
+        }
+        shared.factory.set_keyspace(keyspace);
+        for connection in view.pools.iter().flatten().flat_map(|pool| pool.connections()) {
+            if !matches!(use_keyspace(&connection, keyspace, deadline).await, Ok(true)) {
+                connection.close("the keyspace could not be set");
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads nodes and schema again; returns when the new picture is in place.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] if that takes longer than a request may.
+    pub async fn refresh_schema(&self) -> Result<()> {
+        self.check_open()?;
+        self.refresh(SchemaScope::All, self.shared.executor.defaults.timeout).await
+    }
+
+    /// Waits until all live nodes report one schema version.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::SchemaDisagreement`] if they do not within the configured limit.
+    pub async fn wait_for_schema_agreement(&self) -> Result<()> {
+        self.check_open()?;
+        let view = self.shared.executor.state.view();
+        let deadline = Instant::now() + self.shared.agreement_timeout;
+        for connection in view.pools.iter().flatten().filter_map(|pool| pool.pick()) {
+            match self.agree(&connection, deadline).await {
+                Some(true) => return Ok(()),
+                Some(false) => return Err(Error::not_sent(ErrorKind::SchemaDisagreement)),
+                None => {}
+            }
+        }
+        Err(Error::not_sent(ErrorKind::NoNodeAvailable))
+    }
+
+    /// Closes the session: refuses new calls, waits for those in flight, then ends every task, timer and socket.
+    ///
+    /// After `limit` whatever is left is cut off, and the report says so. Closing twice is harmless.
+    pub async fn close(&self, limit: Duration) -> CloseReport {
+        let deadline = Instant::now() + limit;
+        let executor = &self.shared.executor;
+        executor.is_closed.store(true, Ordering::Relaxed);
+        let in_flight = || executor.metrics.in_flight.load(Ordering::Relaxed);
+        let before = in_flight();
+        // Polled: a request that ends must not pay for the rare session that closes.
+        while in_flight() > 0 && Instant::now() < deadline {
+            crate::env::sleep(DRAIN_POLL_INTERVAL.min(deadline - Instant::now())).await;
+        }
+        let aborted = in_flight();
+        // Ending the tasks needs a moment also when the requests have used up the limit.
+        let remaining = (deadline - Instant::now()).max(TASK_END_LIMIT);
+        let is_complete = timeout(remaining, self.shared.control.stop()).await.is_ok();
+        if !is_complete {
+            self.shared.control.abort();
+        }
+        CloseReport { is_complete, drained: before.saturating_sub(aborted), aborted }
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.shared.executor.is_closed.load(Ordering::Relaxed) {
+            return Err(Error::not_sent(ErrorKind::SessionClosed));
+        }
+        Ok(())
+    }
+
+    /// Prepares text if it has values, and encodes the values.
+    pub(super) async fn bind<V: BindValues + ?Sized>(
+        &self,
+        statement: &Statement,
+        values: &V,
+        limit: Option<Duration>,
+    ) -> Result<Bound> {
+        let statement = match statement {
+            Statement::Text(text) if values.is_empty() => return Ok(Bound::Text(Arc::clone(text))),
+            Statement::Text(text) => Box::pin(self.prepare_cached(text, limit)).await?,
+            Statement::Prepared(statement) => statement.clone(),
+        };
+        let variables = statement.variables();
+        let mut encoded = Vec::with_capacity(variables.len() * ENCODED_VALUE_LEN_GUESS);
+        let is_unset_supported = self.protocol_version() >= ProtocolVersion::V4;
+        let mut writer = BindWriter::new(&variables, is_unset_supported, &mut encoded);
+        values
+            .bind(&mut writer)
+            .and_then(|()| writer.finish())
+            .map_err(|error| Error::not_sent(ErrorKind::Bind(error)))?;
+        Ok(Bound::Prepared(statement, encoded))
+    }
+
+    async fn prepare_cached(&self, text: &Arc<str>, limit: Option<Duration>) -> Result<PreparedStatement> {
+        let keyspace = self.shared.factory.keyspace();
+        if let Some(statement) = self.shared.cache.get(keyspace.as_deref(), text) {
+            return Ok(statement);
+        }
+        let statement = self.prepare_within(Arc::clone(text), limit).await?;
+        self.shared.cache.insert(keyspace.as_deref(), text, statement.clone());
+        Ok(statement)
+    }
+
+    async fn prepare_within(&self, text: Arc<str>, limit: Option<Duration>) -> Result<PreparedStatement> {
+        let options = StatementOptions { timeout: limit, ..StatementOptions::default() };
+        let keyspace = self.shared.factory.keyspace().map(Arc::from);
+        let answer = self.shared.executor.run(&Work::Prepare { text: &text }, &options).await.map_err(only_prepared)?;
+        match answer.decoded.message {
+            Message::Result(ResultBody::Prepared(prepared)) => {
+                let state = prepared_state(prepared, &self.shared.executor.state.view());
+                Ok(PreparedStatement::new(text, keyspace, state))
+            }
+            _ => Err(Error::not_sent(ErrorKind::Decode("PREPARE was not answered as such".to_owned()))),
+        }
+    }
+
+    pub(super) async fn execute_bound(&self, bound: &Bound, options: &StatementOptions) -> Result<QueryResult> {
+        let work = work_of(bound);
+        let answer = self.shared.executor.run(&work, options).await?;
+        if let Message::Result(ResultBody::SchemaChange(change)) = &answer.decoded.message {
+            let keyspace = change.keyspace.clone();
+            let limit = options.timeout.unwrap_or(self.shared.executor.defaults.timeout);
+            let is_agreed = Box::pin(self.after_schema_change(&answer.connection, keyspace, limit)).await;
+            return QueryResult::new(answer, is_agreed);
+        }
+        if let Message::Result(ResultBody::SetKeyspace(keyspace)) = &answer.decoded.message {
+            let keyspace = keyspace.clone();
+            Box::pin(self.use_keyspace(&keyspace)).await?;
+        }
+        QueryResult::new(answer, true)
+    }
+
+    pub(super) async fn execute_batch(
+        &self,
+        batch_type: BatchType,
+        entries: &[BatchEntry],
+        options: &StatementOptions,
+    ) -> Result<QueryResult> {
+        if u16::try_from(entries.len()).is_err() {
+            let message = format!("a batch holds at most 65535 statements, this one has {}", entries.len());
+            return Err(Error::not_sent(ErrorKind::Configuration(message)));
+        }
+        let answer = self.shared.executor.run(&Work::Batch { batch_type, entries }, options).await?;
+        QueryResult::new(answer, true)
+    }
+
+    pub(super) fn explain_bound(&self, bound: &Bound, options: &StatementOptions) -> Explanation {
+        self.shared.executor.explain(&work_of(bound), options)
+    }
+
+    /// Waits until the nodes agree on the schema this session has changed, then reads the keyspace again.
+    ///
+    /// The change itself succeeded, so nothing that fails here is an error of the call.
+    async fn after_schema_change(
+        &self,
+        connection: &crate::connection::Connection,
+        keyspace: String,
+        limit: Duration,
+    ) -> bool {
+        let limit = limit.min(self.shared.agreement_timeout);
+        let started = Instant::now();
+        let is_agreed = self.agree(connection, started + limit).await.unwrap_or(false);
+        let scope = SchemaScope::Keyspaces([keyspace].into());
+        let left = limit.saturating_sub(started.elapsed()).max(SCHEMA_READ_LIMIT_MIN);
+        // A failure leaves the refresh pending in the control task.
+        let _ = self.refresh(scope, left).await;
+        is_agreed
+    }
+
+    /// `None` if the node could not be asked.
+    async fn agree(&self, connection: &crate::connection::Connection, deadline: Instant) -> Option<bool> {
+        let state = Arc::clone(&self.shared.executor.state);
+        let is_live = move |host_id| {
+            let view = state.view();
+            view.snapshot.index_of(host_id).is_some_and(|index| view.health(index).is_up)
+        };
+        wait_for_agreement(connection, deadline, is_live).await.ok()
+    }
+
+    async fn refresh(&self, scope: SchemaScope, limit: Duration) -> Result<()> {
+        let done = self.shared.control.refresh(scope);
+        match timeout(limit, done).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Error::not_sent(ErrorKind::SessionClosed)),
+            Err(_) => {
+                Metrics::count(&self.shared.executor.metrics.timeouts);
+                Err(Error::not_sent(ErrorKind::Timeout { limit }))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("cluster", &self.cluster().cluster_name()).finish_non_exhaustive()
+    }
+}
+
+fn work_of(bound: &Bound) -> Work<'_> {
+    match bound {
+        Bound::Text(text) => Work::Query { text },
+        Bound::Prepared(statement, values) => Work::Execute { statement, values },
+    }
+}
+
+/// PREPARE changes no data: whatever became of it, the statement itself was not sent.
+fn only_prepared(error: Error) -> Error {
+    error.with_certainty(Certainty::NotSent)
+}
+
+/// Room for a few small values, so that most statements allocate once.
+const ENCODED_VALUE_LEN_GUESS: usize = 24;
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
+/// Tasks end at their next poll; this much is granted beyond a deadline that requests have used up.
+const TASK_END_LIMIT: Duration = Duration::from_millis(100);
+const SCHEMA_READ_LIMIT_MIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,191 @@
+//! One call: a statement, its values and its options, ended by the method that says what is wanted back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::handle::Session;
+use super::result::{Applied, QueryResult, row_error};
+use super::rows::{Pages, RowStream};
+use crate::execution::{Error, ErrorKind, Explanation, Result};
+use crate::protocol::{Consistency, SerialConsistency};
+use crate::statement::{Statement, StatementOptions};
+use crate::value::{BindValues, DecodeRow};
+
+/// A statement about to be executed. Nothing is sent before one of the ending methods is awaited.
+///
+/// Dropping an ending method's future gives the request up: the cluster may still execute it.
+#[derive(Debug, Clone)]
+#[must_use = "nothing is sent before execute, all, one, optional, pages, stream or apply"]
+pub struct Query<V = ()> {
+    session: Session,
+    statement: Statement,
+    values: V,
+    options: StatementOptions,
+}
+
+impl Query<()> {
+    pub(super) fn new(session: Session, statement: Statement) -> Self {
+        Self { session, statement, values: (), options: StatementOptions::default() }
+    }
+}
+
+impl<V> Query<V> {
+    /// Gives the statement its values: a tuple, a vector, or names with values.
+    ///
+    /// Values that do not fit are reported by the ending method, as [`ErrorKind::Bind`].
+    pub fn bind<W: BindValues>(self, values: W) -> Query<W> {
+        Query { session: self.session, statement: self.statement, values, options: self.options }
+    }
+
+    /// Consistency level. Default: the session's, `LOCAL_QUORUM` unless set.
+    pub fn consistency(mut self, consistency: Consistency) -> Self {
+        self.options.consistency = Some(consistency);
+        self
+    }
+
+    /// Level at which a condition is decided. Default: the session's, `LOCAL_SERIAL` unless set.
+    pub fn serial_consistency(mut self, consistency: SerialConsistency) -> Self {
+        self.options.serial_consistency = Some(consistency);
+        self
+    }
+
+    /// Declares that executing the statement twice has the effect of executing it once, which allows retries after
+    /// attempts that may have been executed. Default: the session's, false unless set.
+    pub fn idempotent(mut self, is_idempotent: bool) -> Self {
+        self.options.is_idempotent = Some(is_idempotent);
+        self
+    }
+
+    /// Limit of the whole call with all its attempts, and of each page when paging. Default: the session's, 10 s.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.options.timeout = Some(limit);
+        self
+    }
+
+    /// Limit of each attempt; useful for idempotent statements only. Default: the session's, none.
+    pub fn attempt_timeout(mut self, limit: Duration) -> Self {
+        self.options.attempt_timeout = Some(limit);
+        self
+    }
+
+    /// Rows per page. Default: the session's, 5,000.
+    pub fn page_size(mut self, rows: i32) -> Self {
+        self.options.page_size = Some(rows);
+        self
+    }
+
+    /// Resumes a paged query where an earlier page of the same statement and values ended.
+    pub fn paging_state(mut self, state: impl Into<Bytes>) -> Self {
+        self.options.paging_state = Some(state.into());
+        self
+    }
+
+    /// Timestamp of the write in microseconds since 1970. Default: the session's generator.
+    pub fn timestamp(mut self, micros: i64) -> Self {
+        self.options.timestamp = Some(micros);
+        self
+    }
+
+    /// Has the cluster record a trace. Default: no.
+    pub fn tracing(mut self, is_traced: bool) -> Self {
+        self.options.is_traced = is_traced;
+        self
+    }
+
+    /// Bytes for the server's query handler; protocol v4 and later.
+    pub fn custom_payload(mut self, payload: BTreeMap<String, Bytes>) -> Self {
+        self.options.custom_payload = Some(Arc::new(payload));
+        self
+    }
+}
+
+impl<V: BindValues> Query<V> {
+    /// Executes the statement and returns its result; of a paged one the first page.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ErrorKind`]; [`Error::certainty`] says what is known about the effect.
+    pub async fn execute(self) -> Result<QueryResult> {
+        let bound = self.session.bind(&self.statement, &self.values, self.options.timeout).await?;
+        self.session.execute_bound(&bound, &self.options).await
+    }
+
+    /// Executes the statement and collects all rows of all pages.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::execute`]; [`ErrorKind::Row`] if a row cannot be read as `T`.
+    pub async fn all<T: for<'a> DecodeRow<'a>>(self) -> Result<Vec<T>> {
+        self.rows_up_to(usize::MAX).await
+    }
+
+    /// Executes the statement and returns its only row, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::all`]; [`ErrorKind::RowCount`] if there is more than one row.
+    pub async fn optional<T: for<'a> DecodeRow<'a>>(self) -> Result<Option<T>> {
+        let mut rows = self.rows_up_to(2).await?;
+        match rows.len() {
+            0 | 1 => Ok(rows.pop()),
+            count => Err(Error::applied(ErrorKind::RowCount(count))),
+        }
+    }
+
+    /// Executes the statement and returns its only row.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::optional`]; [`ErrorKind::RowCount`] also if there is no row.
+    pub async fn one<T: for<'a> DecodeRow<'a>>(self) -> Result<T> {
+        self.optional().await?.ok_or_else(|| Error::applied(ErrorKind::RowCount(0)))
+    }
+
+    /// Executes a conditional statement; if it was not applied, `T` is read from the existing row.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::execute`]; [`ErrorKind::Row`] if the existing row cannot be read as `T`.
+    pub async fn apply<T: for<'a> DecodeRow<'a>>(self) -> Result<Applied<T>> {
+        self.execute().await?.applied()
+    }
+
+    /// Where the request would go, without sending it. Text with values is prepared first.
+    ///
+    /// # Errors
+    ///
+    /// Those of preparing and binding.
+    pub async fn explain(self) -> Result<Explanation> {
+        let bound = self.session.bind(&self.statement, &self.values, self.options.timeout).await?;
+        Ok(self.session.explain_bound(&bound, &self.options))
+    }
+
+    async fn rows_up_to<T: for<'a> DecodeRow<'a>>(self, count_max: usize) -> Result<Vec<T>> {
+        let bound = self.session.bind(&self.statement, &self.values, self.options.timeout).await?;
+        let mut pages = Pages::of_bound(self.session, bound, self.options);
+        let mut collected = Vec::new();
+        while collected.len() < count_max
+            && let Some(page) = pages.next().await?
+        {
+            for row in page.rows::<T>()?.take(count_max - collected.len()) {
+                collected.push(row.map_err(row_error)?);
+            }
+        }
+        Ok(collected)
+    }
+}
+
+impl<V: BindValues + Send + Sync + 'static> Query<V> {
+    /// Executes the statement page by page, each fetched when asked for.
+    pub fn pages(self) -> Pages {
+        Pages::new(self.session, self.statement, Box::new(self.values), self.options)
+    }
+
+    /// Executes the statement as a stream of rows.
+    pub fn stream<T: for<'a> DecodeRow<'a> + Send + 'static>(self) -> RowStream<T> {
+        RowStream::new(self.pages())
+    }
+}

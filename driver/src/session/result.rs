@@ -1,0 +1,172 @@
+//! What a request returned.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::execution::{Answer, Error, ErrorKind, Result};
+use crate::protocol::response::{Message, ResultBody, Rows};
+use crate::value::{CellReader, ColumnSpec, DecodeRow, RowCells, RowError, RowIterator};
+
+/// One page of a paged result.
+pub type Page = QueryResult;
+
+/// The result of a request: rows or none, and what the coordinator said beside them.
+#[derive(Debug)]
+pub struct QueryResult {
+    coordinator: Uuid,
+    address: SocketAddr,
+    rows: Option<(Rows, Arc<[ColumnSpec]>)>,
+    warnings: Vec<String>,
+    custom_payload: BTreeMap<String, Option<Bytes>>,
+    tracing_id: Option<Uuid>,
+    is_schema_agreed: bool,
+}
+
+/// The outcome of a conditional statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied<T> {
+    /// The condition held and the write took effect.
+    Applied,
+    /// The condition did not hold: the row as it is, or `None` if there is no row.
+    NotApplied(Option<T>),
+}
+
+impl QueryResult {
+    pub(super) fn new(answer: Answer, is_schema_agreed: bool) -> Result<Self> {
+        let Answer { decoded, coordinator, address, columns, .. } = answer;
+        let rows = match decoded.message {
+            Message::Result(ResultBody::Rows(rows)) => {
+                let columns = columns.ok_or_else(|| {
+                    Error::applied(ErrorKind::Decode("the server left out the columns of the rows".to_owned()))
+                })?;
+                Some((rows, columns))
+            }
+            Message::Result(_) => None,
+            _ => return Err(Error::applied(ErrorKind::Decode("the answer is not a result".to_owned()))),
+        };
+        Ok(Self {
+            coordinator,
+            address,
+            rows,
+            warnings: decoded.warnings,
+            custom_payload: decoded.custom_payload,
+            tracing_id: decoded.tracing_id,
+            is_schema_agreed,
+        })
+    }
+
+    /// Iterates over the rows of this page, decoded as `T`, borrowing from it.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotRows`] if the statement returns no rows, [`ErrorKind::Row`] if they cannot be read as `T`.
+    pub fn rows<'a, T: DecodeRow<'a>>(&'a self) -> Result<RowIterator<'a, T>> {
+        let (rows, columns) = self.rows.as_ref().ok_or_else(|| Error::applied(ErrorKind::NotRows))?;
+        RowIterator::new(columns, &rows.content, rows.row_count).map_err(row_error)
+    }
+
+    /// Columns of the rows; empty if the statement returns none.
+    #[must_use]
+    pub fn columns(&self) -> &[ColumnSpec] {
+        self.rows.as_ref().map_or(&[], |(_, columns)| columns)
+    }
+
+    /// Rows in this page.
+    #[must_use]
+    pub fn row_count(&self) -> usize {
+        self.rows.as_ref().map_or(0, |(rows, _)| rows.row_count)
+    }
+
+    /// Whether a conditional statement took effect; true for any other statement.
+    #[must_use]
+    pub fn was_applied(&self) -> bool {
+        self.applied_cell().is_none_or(|(is_applied, _)| is_applied)
+    }
+
+    /// Where the next page starts; `None` on the last page.
+    ///
+    /// Valid for the same statement and values only. Not for hands you do not trust: the server believes it.
+    #[must_use]
+    pub fn paging_state(&self) -> Option<Bytes> {
+        // Copied, because an application may keep it for long and the page's buffer is large.
+        self.rows.as_ref()?.0.metadata.paging_state.as_deref().map(Bytes::copy_from_slice)
+    }
+
+    /// Warnings of the coordinator.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// Bytes of the server's query handler.
+    #[must_use]
+    pub fn custom_payload(&self) -> &BTreeMap<String, Option<Bytes>> {
+        &self.custom_payload
+    }
+
+    /// Id of the trace, if one was asked for.
+    #[must_use]
+    pub fn tracing_id(&self) -> Option<Uuid> {
+        self.tracing_id
+    }
+
+    /// Host id of the node that answered.
+    #[must_use]
+    pub fn coordinator(&self) -> Uuid {
+        self.coordinator
+    }
+
+    /// Address of the node that answered.
+    #[must_use]
+    pub fn coordinator_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Whether the nodes agreed on the schema after a schema change; true for any other statement.
+    #[must_use]
+    pub fn is_schema_agreed(&self) -> bool {
+        self.is_schema_agreed
+    }
+
+    /// Reads the outcome of a conditional statement, with the existing row if it was not applied.
+    pub(super) fn applied<T: for<'a> DecodeRow<'a>>(&self) -> Result<Applied<T>> {
+        match self.applied_cell() {
+            None | Some((true, _)) => Ok(Applied::Applied),
+            Some((false, rest)) => {
+                let columns: Arc<[ColumnSpec]> = self.columns().get(1..).unwrap_or_default().into();
+                if columns.is_empty() {
+                    return Ok(Applied::NotApplied(None));
+                }
+                let layout = T::layout(&columns).map_err(row_error)?;
+                let mut cells = RowCells::new(&columns, rest);
+                T::decode_row(&layout, &mut cells).map(|row| Applied::NotApplied(Some(row))).map_err(row_error)
+            }
+        }
+    }
+
+    /// The column `[applied]` of the first row, and the cells after it.
+    fn applied_cell(&self) -> Option<(bool, CellReader<'_>)> {
+        let (rows, columns) = self.rows.as_ref()?;
+        if &*columns.first()?.name != "[applied]" || rows.row_count == 0 {
+            return None;
+        }
+        let mut cells = CellReader::new(&rows.content);
+        let is_applied = cells.next_cell()??.first().is_some_and(|byte| *byte != 0);
+        Some((is_applied, cells))
+    }
+}
+
+/// A row that cannot be read: the request itself succeeded.
+pub(super) fn row_error(error: RowError) -> Error {
+    Error::applied(ErrorKind::Row(error))
+}
+
+impl From<RowError> for Error {
+    fn from(error: RowError) -> Self {
+        row_error(error)
+    }
+}

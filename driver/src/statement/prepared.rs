@@ -1,0 +1,184 @@
+//! Prepared statements: the server's id, the variables, and where the partition key is among them.
+//!
+//! # Invariants
+//!
+//! - Id, variables and result columns change together: a reader sees one [`PreparedState`] or the next, never a mix.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use crate::topology::{Token, compose_routing_key};
+use crate::value::{CellReader, ColumnSpec};
+
+/// A statement the cluster has parsed. Cheap to clone; clones share what is learned later.
+#[derive(Debug, Clone)]
+pub struct PreparedStatement(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    text: Arc<str>,
+    /// Keyspace that was current when the statement was prepared.
+    keyspace: Option<Arc<str>>,
+    is_conditional: bool,
+    state: RwLock<Arc<PreparedState>>,
+}
+
+/// What the server said about a prepared statement.
+#[derive(Debug, Clone)]
+pub(crate) struct PreparedState {
+    pub id: Bytes,
+    /// Identity of `result_columns`; protocol v5 only.
+    pub result_metadata_id: Option<Bytes>,
+    pub variables: Arc<[ColumnSpec]>,
+    pub result_columns: Option<Arc<[ColumnSpec]>>,
+    pub routing: Option<Routing>,
+}
+
+/// How to compute the partition of a bound statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Routing {
+    pub keyspace: Arc<str>,
+    /// Positions of the partition key columns among the variables, in the order of the key. Never empty.
+    pub key_positions: Vec<u16>,
+}
+
+impl PreparedStatement {
+    pub(crate) fn new(text: Arc<str>, keyspace: Option<Arc<str>>, state: PreparedState) -> Self {
+        let is_conditional = super::is_conditional(&text);
+        Self(Arc::new(Inner { text, keyspace, is_conditional, state: RwLock::new(Arc::new(state)) }))
+    }
+
+    /// The CQL text.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+
+    /// The variables to bind.
+    #[must_use]
+    pub fn variables(&self) -> Arc<[ColumnSpec]> {
+        Arc::clone(&self.state().variables)
+    }
+
+    /// The columns of the result, if the server announced them.
+    #[must_use]
+    pub fn result_columns(&self) -> Option<Arc<[ColumnSpec]>> {
+        self.state().result_columns.clone()
+    }
+
+    /// Whether the statement is a lightweight transaction.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        self.0.is_conditional
+    }
+
+    pub(crate) fn keyspace(&self) -> Option<&Arc<str>> {
+        self.0.keyspace.as_ref()
+    }
+
+    pub(crate) fn state(&self) -> Arc<PreparedState> {
+        Arc::clone(&self.0.state.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces what is known, after the statement was prepared again or its result columns changed.
+    pub(crate) fn set_state(&self, state: PreparedState) {
+        *self.0.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+    }
+}
+
+impl PreparedState {
+    /// Computes the token from encoded values; `None` if the partition is not determined by them.
+    pub(crate) fn token(&self, values: &[u8]) -> Option<Token> {
+        let routing = self.routing.as_ref()?;
+        if let [position] = *routing.key_positions.as_slice() {
+            return Some(Token::of_partition_key(cell(values, position)?));
+        }
+        let components: Option<Vec<&[u8]>> =
+            routing.key_positions.iter().map(|&position| cell(values, position)).collect();
+        let mut key = Vec::with_capacity(64);
+        compose_routing_key(&components?, &mut key).ok()?;
+        Some(Token::of_partition_key(&key))
+    }
+}
+
+impl Routing {
+    /// Finds the partition key among `variables`: by the positions the server announced, or in protocol v3, which
+    /// announces none, by the names of the table's partition key columns.
+    pub(crate) fn find(
+        variables: &[ColumnSpec],
+        announced: &[u16],
+        partition_key_of: impl FnOnce(&str, &str) -> Option<Vec<String>>,
+    ) -> Option<Self> {
+        let first = variables.first()?;
+        let keyspace = Arc::clone(&first.keyspace);
+        if !announced.is_empty() {
+            let is_valid = announced.iter().all(|&position| usize::from(position) < variables.len());
+            return is_valid.then(|| Self { keyspace, key_positions: announced.to_vec() });
+        }
+        let names = partition_key_of(&keyspace, &first.table)?;
+        let key_positions: Option<Vec<u16>> = names
+            .iter()
+            .map(|name| {
+                let position = variables.iter().position(|variable| *variable.name == **name)?;
+                u16::try_from(position).ok()
+            })
+            .collect();
+        key_positions.filter(|positions| !positions.is_empty()).map(|key_positions| Self { keyspace, key_positions })
+    }
+}
+
+/// The content of the value at `position`; `None` if it is null, unset or missing.
+fn cell(values: &[u8], position: u16) -> Option<&[u8]> {
+    let mut cells = CellReader::new(values);
+    for _ in 0..position {
+        cells.next_cell()?;
+    }
+    cells.next_cell()?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::NativeType;
+
+    fn variable(name: &str) -> ColumnSpec {
+        ColumnSpec { keyspace: "app".into(), table: "t".into(), name: name.into(), cql_type: NativeType::Blob.into() }
+    }
+
+    fn state(key_positions: &[u16]) -> PreparedState {
+        PreparedState {
+            id: Bytes::new(),
+            result_metadata_id: None,
+            variables: [variable("a"), variable("b")].into(),
+            result_columns: None,
+            routing: Some(Routing { keyspace: "app".into(), key_positions: key_positions.to_vec() }),
+        }
+    }
+
+    const VALUES: &[u8] = &[0, 0, 0, 1, b'x', 0, 0, 0, 2, b'y', b'z'];
+
+    #[test]
+    fn token_is_computed_from_the_key_columns_in_the_order_of_the_key() {
+        let composite = [0, 2, b'y', b'z', 0, 0, 1, b'x', 0];
+
+        assert_eq!(state(&[1]).token(VALUES), Some(Token::of_partition_key(b"yz")));
+        assert_eq!(state(&[1, 0]).token(VALUES), Some(Token::of_partition_key(&composite)));
+    }
+
+    #[test]
+    fn null_or_missing_key_has_no_token() {
+        assert_eq!(state(&[0]).token(&[0xff; 4]), None);
+        assert_eq!(state(&[2]).token(VALUES), None);
+    }
+
+    #[test]
+    fn key_positions_come_from_the_schema_when_the_server_announces_none() {
+        let variables = [variable("v"), variable("k2"), variable("k1")];
+        let key = |_: &str, _: &str| Some(vec!["k1".to_owned(), "k2".to_owned()]);
+
+        assert_eq!(Routing::find(&variables, &[], key).unwrap().key_positions, [2, 1]);
+        assert_eq!(Routing::find(&variables[..2], &[], key), None, "part of the key is not bound");
+        assert_eq!(Routing::find(&variables, &[7], key), None, "position beyond the variables");
+    }
+}

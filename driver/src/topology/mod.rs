@@ -1,0 +1,25 @@
+//! What the driver knows about the cluster, as plain values.
+//!
+//! Everything here is immutable once built: nodes, the token ring, replica sets and the schema are gathered into one
+//! [`ClusterSnapshot`], which requests read and the control connection replaces as a whole.
+
+mod cql_type_parser;
+mod describe;
+mod diff;
+mod node;
+mod replication;
+mod schema;
+mod snapshot;
+mod token;
+mod token_map;
+
+pub use cql_type_parser::{CqlTypeParseError, parse_cql_type};
+pub use diff::TopologyDiff;
+pub use node::Node;
+#[cfg(test)]
+pub(crate) use node::test_node;
+pub use replication::Replication;
+pub use schema::{ColumnKind, ColumnMetadata, KeyspaceMetadata, Schema, TableMetadata, UserTypeMetadata};
+pub use snapshot::ClusterSnapshot;
+pub use token::{RoutingKeyError, Token, compose_routing_key};
+pub use token_map::{NodeIndex, TokenMap};
