@@ -1,0 +1,167 @@
+//! The schema as plain values: what a node believes at one moment.
+//!
+//! A `Schema` is immutable and shared; a change builds a new one. The rows of `system_schema` are the durable form:
+//! a node derives its `Schema` from them.
+
+pub mod options;
+
+use crate::types::{CqlType, UserType};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// All keyspaces a node knows, and the version that a client sees as `schema_version`.
+#[derive(Clone, Debug, Default)]
+pub struct Schema {
+    /// By unquoted name.
+    pub keyspaces: BTreeMap<String, Arc<Keyspace>>,
+    /// A type-3 UUID of a digest of all schema rows: equal schemas have equal versions.
+    pub version: Uuid,
+}
+
+impl Schema {
+    /// Looks a table up by unquoted names.
+    #[must_use]
+    pub fn table(&self, keyspace: &str, table: &str) -> Option<&Arc<Table>> {
+        self.keyspaces.get(keyspace)?.tables.get(table)
+    }
+
+    /// Looks a table up by its id.
+    #[must_use]
+    pub fn table_by_id(&self, id: Uuid) -> Option<&Arc<Table>> {
+        self.keyspaces.values().flat_map(|k| k.tables.values()).find(|t| t.id == id)
+    }
+}
+
+/// A keyspace with everything in it.
+#[derive(Clone, Debug)]
+pub struct Keyspace {
+    /// Unquoted name.
+    pub name: String,
+    /// Replication options; `class` is the full Java class name.
+    pub replication: BTreeMap<String, String>,
+    /// Whether writes go through the commit log.
+    pub durable_writes: bool,
+    /// Tables by unquoted name.
+    pub tables: BTreeMap<String, Arc<Table>>,
+    /// User-defined types by unquoted name.
+    pub types: BTreeMap<String, Arc<UserType>>,
+    /// True for the keyspaces of `system_virtual_schema` (`system_views`, `system_virtual_schema`).
+    pub is_virtual: bool,
+}
+
+/// What part a column plays in its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the variants are CQL's own names")]
+pub enum ColumnKind {
+    PartitionKey,
+    Clustering,
+    Static,
+    Regular,
+}
+
+/// A column of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// Unquoted name.
+    pub name: String,
+    /// Its type.
+    pub cql_type: CqlType,
+    /// What part it plays.
+    pub kind: ColumnKind,
+    /// Position among the partition key or clustering columns; -1 for the others.
+    pub position: i32,
+    /// Whether a clustering column is ordered descending.
+    pub descending: bool,
+}
+
+/// A table: columns in the order of `SELECT *` and its options.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The keyspace it lives in.
+    pub keyspace: String,
+    /// Unquoted name.
+    pub name: String,
+    /// Its id, which changes when it is dropped and created again.
+    pub id: Uuid,
+    /// Partition key, clustering columns, then statics and regulars, each group alphabetically: the order of `SELECT *`.
+    pub columns: Vec<Column>,
+    /// How many of `columns` are the partition key.
+    pub partition_key_len: usize,
+    /// How many of `columns`, after the partition key, are clustering columns.
+    pub clustering_len: usize,
+    /// `system_schema.tables` options by name, in the form DESCRIBE shows.
+    pub options: BTreeMap<String, String>,
+    /// Secondary indexes by name.
+    pub indexes: BTreeMap<String, Index>,
+    /// Whether it holds counters.
+    pub is_counter: bool,
+}
+
+/// A secondary index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Index {
+    /// `COMPOSITES`, `KEYS` or `CUSTOM`.
+    pub kind: String,
+    /// As in `system_schema.indexes.options`.
+    pub options: BTreeMap<String, String>,
+}
+
+impl Table {
+    /// The partition key columns, in order.
+    #[must_use]
+    pub fn partition_key(&self) -> &[Column] {
+        &self.columns[..self.partition_key_len]
+    }
+
+    /// The clustering columns, in order.
+    #[must_use]
+    pub fn clustering(&self) -> &[Column] {
+        &self.columns[self.partition_key_len..self.partition_key_len + self.clustering_len]
+    }
+
+    /// The columns that are not part of the primary key.
+    #[must_use]
+    pub fn other_columns(&self) -> &[Column] {
+        &self.columns[self.partition_key_len + self.clustering_len..]
+    }
+
+    /// Whether it has static columns.
+    #[must_use]
+    pub fn has_static(&self) -> bool {
+        self.columns.iter().any(|c| c.kind == ColumnKind::Static)
+    }
+
+    /// `keyspace.table` as error messages write it.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.keyspace, self.name)
+    }
+
+    /// A column's index by unquoted name.
+    #[must_use]
+    pub fn column_index(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|c| c.name == name)
+    }
+
+    /// Sorts columns into the order of `SELECT *` and counts the key columns.
+    ///
+    /// Everything in a table that is derived from its columns is set here.
+    pub fn arrange(&mut self) {
+        let rank = |c: &Column| match c.kind {
+            ColumnKind::PartitionKey | ColumnKind::Clustering => (c.kind, c.position, String::new()),
+            ColumnKind::Static | ColumnKind::Regular => (c.kind, 0, c.name.clone()),
+        };
+        self.columns.sort_by_key(rank);
+        let count = |kind| self.columns.iter().filter(|c| c.kind == kind).count();
+        self.partition_key_len = count(ColumnKind::PartitionKey);
+        self.clustering_len = count(ColumnKind::Clustering);
+        self.is_counter = self.columns.iter().any(|c| c.cql_type == CqlType::Counter);
+    }
+
+    /// Looks a column up by unquoted name.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+}

@@ -1,0 +1,166 @@
+//! Whether bytes are a value of a type, with Cassandra's words when they are not.
+
+use super::{CqlType, Value, codec};
+use bytes::Bytes;
+
+/// Checks that `bytes` are a value of `cql_type`.
+///
+/// # Errors
+///
+/// What Cassandra's serializers say about malformed bytes.
+pub fn validate(cql_type: &CqlType, bytes: &Bytes) -> Result<(), String> {
+    use CqlType as T;
+    let n = bytes.len();
+    let sized = |size: usize, name: &str| {
+        if n == 0 || n == size { Ok(()) } else { Err(format!("Expected {size} or 0 byte {name} ({n})")) }
+    };
+    match cql_type {
+        T::Ascii => {
+            if bytes.is_ascii() {
+                Ok(())
+            } else {
+                let bad = bytes.iter().find(|b| !b.is_ascii()).copied().unwrap_or_default();
+                Err(format!("Invalid byte for ascii: {}", bad as i8))
+            }
+        }
+        T::Text => std::str::from_utf8(bytes).map(|_| ()).map_err(|_| "String didn't validate.".to_owned()),
+        T::Blob | T::Varint => Ok(()),
+        T::Bigint | T::Counter => sized(8, "long"),
+        T::Timestamp => sized(8, "long for date"),
+        T::Boolean => {
+            if n <= 1 {
+                Ok(())
+            } else {
+                Err(format!("Expected 1 or 0 byte value ({n})"))
+            }
+        }
+        T::Date => {
+            if n == 4 {
+                Ok(())
+            } else {
+                Err(format!("Expected 4 byte long for date ({n})"))
+            }
+        }
+        T::Time => {
+            if n == 8 {
+                Ok(())
+            } else {
+                Err(format!("Expected 8 byte long for time ({n})"))
+            }
+        }
+        T::Decimal => {
+            if n == 0 || n >= 4 {
+                Ok(())
+            } else {
+                Err(format!("Expected 0 or at least 4 bytes ({n})"))
+            }
+        }
+        T::Double => {
+            if n == 0 || n == 8 {
+                Ok(())
+            } else {
+                Err(format!("Expected 8 or 0 byte value for a double ({n})"))
+            }
+        }
+        T::Float => {
+            if n == 0 || n == 4 {
+                Ok(())
+            } else {
+                Err(format!("Expected 4 or 0 byte value for a float ({n})"))
+            }
+        }
+        T::Int => sized(4, "int"),
+        T::Smallint => {
+            if n == 2 {
+                Ok(())
+            } else {
+                Err(format!("Expected 2 bytes for a smallint ({n})"))
+            }
+        }
+        T::Tinyint => {
+            if n == 1 {
+                Ok(())
+            } else {
+                Err(format!("Expected 1 byte for a tinyint ({n})"))
+            }
+        }
+        T::Inet => {
+            if matches!(n, 0 | 4 | 16) {
+                Ok(())
+            } else {
+                Err(format!("Expected 4 or 16 byte inet address; got {n}"))
+            }
+        }
+        T::Uuid => {
+            if matches!(n, 0 | 16) {
+                Ok(())
+            } else {
+                Err(format!("UUID should be 16 or 0 bytes ({n})"))
+            }
+        }
+        T::Timeuuid => match n {
+            0 => Ok(()),
+            16 if bytes[6] >> 4 == 1 => Ok(()),
+            16 => Err("Invalid version for TimeUUID type.".to_owned()),
+            _ => Err(format!("UUID should be 16 or 0 bytes ({n})")),
+        },
+        T::Duration => {
+            if n < 3 {
+                return Err(format!("Expected at least 3 bytes for a duration ({n})"));
+            }
+            codec::decode_duration(bytes).map(|_| ()).ok_or_else(|| "Invalid duration".to_owned())
+        }
+        T::List { element, .. } => {
+            let parts = codec::split_collection(bytes, false).ok_or("Not enough bytes to read a list")?;
+            elements(&parts, |_| element)
+        }
+        T::Set { element, .. } => {
+            let parts = codec::split_collection(bytes, false).ok_or("Not enough bytes to read a set")?;
+            elements(&parts, |_| element)
+        }
+        T::Map { key, value, .. } => {
+            let parts = codec::split_collection(bytes, true).ok_or("Not enough bytes to read a map")?;
+            elements(&parts, |i| if i.is_multiple_of(2) { key } else { value })
+        }
+        T::Tuple(types) => fields(bytes, types.len(), |i| &types[i], "tuple"),
+        T::Udt { definition, .. } => fields(bytes, definition.fields.len(), |i| &definition.fields[i].1, "user type"),
+        T::Vector { element, dimensions } => {
+            let parts = codec::split_vector(element, *dimensions, bytes)
+                .ok_or("Not enough bytes to read a vector or unexpected extraneous bytes")?;
+            parts.iter().try_for_each(|part| validate(element, part))
+        }
+    }
+}
+
+fn elements<'a>(parts: &[Value], cql_type: impl Fn(usize) -> &'a CqlType) -> Result<(), String> {
+    parts.iter().enumerate().try_for_each(|(i, part)| match part {
+        Some(bytes) => validate(cql_type(i), bytes),
+        None => Err("null is not supported inside collections".to_owned()),
+    })
+}
+
+fn fields<'a>(bytes: &Bytes, count: usize, cql_type: impl Fn(usize) -> &'a CqlType, what: &str) -> Result<(), String> {
+    let parts =
+        codec::split_tuple(bytes, count).ok_or_else(|| format!("Not enough bytes to read the fields of a {what}"))?;
+    parts.iter().enumerate().try_for_each(|(i, part)| part.as_ref().map_or(Ok(()), |b| validate(cql_type(i), b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_checked_as_cassandra_does() {
+        for (cql_type, bytes, error) in [
+            (CqlType::Int, &[0_u8, 0, 1][..], Some("Expected 4 or 0 byte int (3)")),
+            (CqlType::Int, &[], None),
+            (CqlType::Bigint, &[0; 8], None),
+            (CqlType::Bigint, &[0; 4], Some("Expected 8 or 0 byte long (4)")),
+            (CqlType::Text, &[0xff], Some("String didn't validate.")),
+            (CqlType::Smallint, &[], Some("Expected 2 bytes for a smallint (0)")),
+        ] {
+            let seen = validate(&cql_type, &Bytes::copy_from_slice(bytes)).err();
+            assert_eq!(seen.as_deref(), error, "{cql_type}");
+        }
+    }
+}
