@@ -1,0 +1,132 @@
+//! The CREATE statements that DESCRIBE shows, laid out as Apache Cassandra 5.0 does.
+
+use crate::schema::options::{DEFAULTS, show_map, show_string};
+use crate::schema::{Column, ColumnKind, Index, Keyspace, Table};
+use crate::types::{UserType, quote_name};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+/// `CREATE KEYSPACE`, with the two spaces that Cassandra has in it.
+pub(super) fn keyspace(keyspace: &Keyspace) -> String {
+    let name = quote_name(&keyspace.name);
+    if keyspace.is_virtual {
+        return not_to_be_recreated("Keyspace", "keyspace", &name, &format!("VIRTUAL KEYSPACE {name};"));
+    }
+    let class = keyspace.replication.get("class").map(String::as_str).unwrap_or_default();
+    let class = class.strip_prefix("org.apache.cassandra.locator.").unwrap_or(class);
+    let mut replication = format!("'class': {}", show_string(class));
+    for (option, value) in keyspace.replication.iter().filter(|(option, _)| *option != "class") {
+        let _ = write!(replication, ", {}: {}", show_string(option), show_string(value));
+    }
+    format!(
+        "CREATE KEYSPACE {name} WITH replication = {{{replication}}}  AND durable_writes = {};",
+        keyspace.durable_writes
+    )
+}
+
+/// `CREATE TYPE`.
+pub(super) fn user_type(user_type: &UserType) -> String {
+    let fields: Vec<_> =
+        user_type.fields.iter().map(|(name, cql_type)| format!("    {} {cql_type}", quote_name(name))).collect();
+    format!("CREATE TYPE {} (\n{}\n);", qualified(&user_type.keyspace, &user_type.name), fields.join(",\n"))
+}
+
+/// `CREATE TABLE` with all options; with its id if internals are wanted.
+pub(super) fn table(table: &Table, is_virtual: bool, with_internals: bool) -> String {
+    let name = qualified(&table.keyspace, &table.name);
+    let create = if is_virtual { "VIRTUAL TABLE" } else { "CREATE TABLE" };
+    let statement =
+        format!("{create} {name} (\n{}\n) WITH {};", definitions(table), properties(table, is_virtual, with_internals));
+    if is_virtual { not_to_be_recreated("Table", "table", &name, &statement) } else { statement }
+}
+
+/// `CREATE INDEX` or `CREATE CUSTOM INDEX`.
+pub(super) fn index(table: &Table, name: &str, index: &Index) -> String {
+    let target = index.options.get("target").map(String::as_str).unwrap_or_default();
+    let on = format!("{} ON {} ({})", quote_name(name), qualified(&table.keyspace, &table.name), show_target(target));
+    if index.kind != "CUSTOM" {
+        return format!("CREATE INDEX {on};");
+    }
+    let class = index.options.get("class_name").map(String::as_str).unwrap_or_default();
+    let options: BTreeMap<String, String> = index
+        .options
+        .iter()
+        .filter(|(option, _)| !matches!(option.as_str(), "target" | "class_name"))
+        .map(|(option, value)| (option.clone(), value.clone()))
+        .collect();
+    let with = if options.is_empty() { String::new() } else { format!(" WITH OPTIONS = {}", show_map(&options)) };
+    format!("CREATE CUSTOM INDEX {on} USING {}{with};", show_string(class))
+}
+
+/// What an index is on: a column, or `keys(column)` and the like. Indexes of Cassandra's own may have no target.
+fn show_target(target: &str) -> String {
+    let column = |name: &str| match name {
+        "" => String::new(),
+        quoted if quoted.starts_with('"') => quoted.to_owned(),
+        plain => quote_name(plain),
+    };
+    let part = target.split_once('(').filter(|(part, _)| matches!(*part, "keys" | "values" | "entries" | "full"));
+    match part.and_then(|(part, rest)| Some((part, rest.strip_suffix(')')?))) {
+        Some((part, name)) => format!("{part}({})", column(name)),
+        None => column(target),
+    }
+}
+
+/// The columns and the primary key.
+///
+/// Among the static and among the regular columns those that are one cell come before those that are many.
+fn definitions(table: &Table) -> String {
+    let is_simple_key = table.partition_key_len == 1 && table.clustering_len == 0;
+    let mut columns: Vec<&Column> = table.columns.iter().collect();
+    columns.sort_by_key(|column| (column.kind, column.cql_type.is_multi_cell()));
+    let mut lines: Vec<String> = columns
+        .into_iter()
+        .map(|column| {
+            let end = match column.kind {
+                ColumnKind::Static => " static",
+                ColumnKind::PartitionKey if is_simple_key => " PRIMARY KEY",
+                _ => "",
+            };
+            format!("    {} {}{end}", quote_name(&column.name), column.cql_type)
+        })
+        .collect();
+    if !is_simple_key {
+        let names = |columns: &[Column]| columns.iter().map(|column| quote_name(&column.name)).collect::<Vec<_>>();
+        let partition_key = names(table.partition_key()).join(", ");
+        let first = if table.partition_key_len > 1 { format!("({partition_key})") } else { partition_key };
+        let mut parts = vec![first];
+        parts.extend(names(table.clustering()));
+        lines.push(format!("    PRIMARY KEY ({})", parts.join(", ")));
+    }
+    lines.join(",\n")
+}
+
+fn properties(table: &Table, is_virtual: bool, with_internals: bool) -> String {
+    let mut properties = Vec::new();
+    if with_internals {
+        properties.push(format!("ID = {}", table.id));
+    }
+    if table.clustering_len > 0 {
+        let order = |column: &Column| {
+            format!("{} {}", quote_name(&column.name), if column.descending { "DESC" } else { "ASC" })
+        };
+        let orders: Vec<_> = table.clustering().iter().map(order).collect();
+        properties.push(format!("CLUSTERING ORDER BY ({})", orders.join(", ")));
+    }
+    for (option, default) in DEFAULTS.iter().filter(|(option, _)| !is_virtual || *option == "comment") {
+        let value = table.options.get(*option).map_or(*default, String::as_str);
+        properties.push(format!("{option} = {value}"));
+    }
+    properties.join("\n    AND ")
+}
+
+fn not_to_be_recreated(what: &str, kind: &str, name: &str, structure: &str) -> String {
+    format!(
+        "/*\nWarning: {what} {name} is a virtual {kind} and cannot be recreated with CQL.\nStructure, for \
+         reference:\n{structure}\n*/"
+    )
+}
+
+fn qualified(keyspace: &str, name: &str) -> String {
+    format!("{}.{}", quote_name(keyspace), quote_name(name))
+}

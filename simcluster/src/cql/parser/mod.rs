@@ -1,0 +1,370 @@
+//! CQL text into a statement: recursive descent over the tokens.
+//!
+//! Depth is bounded, so no text can exhaust the stack. What CQL knows and this parser does not model is refused by
+//! name; what CQL does not know is a syntax error with Cassandra's wording.
+
+mod ddl;
+mod modify;
+mod select;
+mod term;
+
+use super::ast::{Describe, Name, Statement};
+use super::lexer::{Kind, Token, place, tokenize};
+use crate::protocol::ServerError;
+use crate::types::RESERVED;
+
+/// A statement and its bind markers, in order; a named marker has its name.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The statement.
+    pub statement: Statement,
+    /// The markers' names.
+    pub markers: Vec<Option<String>>,
+}
+
+/// Terms nested deeper than this are refused.
+const DEPTH_MAX: usize = 64;
+
+/// Parses one statement.
+///
+/// # Errors
+///
+/// [`ServerError::Syntax`], or [`ServerError::Invalid`] for what is not modelled.
+pub fn parse(text: &str) -> Result<Parsed, ServerError> {
+    let tokens = tokenize(text)?;
+    let mut parser = Parser { text, tokens, at: 0, depth: 0, markers: Vec::new() };
+    let statement = parser.statement()?;
+    while parser.eat(";") {}
+    if *parser.peek() != Kind::End {
+        return Err(parser.mismatch("EOF"));
+    }
+    Ok(Parsed { statement, markers: parser.markers })
+}
+
+/// Parses a type as `system_schema.columns.type` holds it.
+///
+/// # Errors
+///
+/// [`ServerError::Syntax`].
+pub fn parse_type(text: &str) -> Result<super::ast::TypeName, ServerError> {
+    let mut parser = Parser { text, tokens: tokenize(text)?, at: 0, depth: 0, markers: Vec::new() };
+    parser.type_name()
+}
+
+/// Refuses CQL that exists but is not modelled.
+#[must_use]
+pub fn not_modelled(what: &str) -> ServerError {
+    ServerError::Invalid(format!("{what} is not modelled by the simulated cluster"))
+}
+
+type Parse<T> = Result<T, ServerError>;
+
+struct Parser<'a> {
+    text: &'a str,
+    tokens: Vec<Token>,
+    at: usize,
+    depth: usize,
+    markers: Vec<Option<String>>,
+}
+
+impl Parser<'_> {
+    fn statement(&mut self) -> Parse<Statement> {
+        let Kind::Word(word) = self.peek().clone() else { return Err(self.no_viable()) };
+        match word.as_str() {
+            "select" => self.select(),
+            "insert" => self.insert().map(|m| Statement::Modify(Box::new(m))),
+            "update" => self.update().map(|m| Statement::Modify(Box::new(m))),
+            "delete" => self.delete().map(|m| Statement::Modify(Box::new(m))),
+            "begin" => self.batch(),
+            "use" => {
+                self.next();
+                Ok(Statement::Use(self.name()?))
+            }
+            "truncate" => {
+                self.next();
+                if !self.eat_word("table") {
+                    self.eat_word("columnfamily");
+                }
+                Ok(Statement::Truncate(self.qualified_name()?))
+            }
+            "create" => self.create().map(Statement::Ddl),
+            "alter" => self.alter().map(Statement::Ddl),
+            "drop" => self.drop().map(Statement::Ddl),
+            "describe" | "desc" => self.describe(),
+            "grant" | "revoke" | "list" => Err(not_modelled(&word.to_ascii_uppercase())),
+            _ => Err(self.no_viable()),
+        }
+    }
+
+    fn describe(&mut self) -> Parse<Statement> {
+        self.next();
+        let Kind::Word(word) = self.peek().clone() else {
+            let name = self.qualified_name()?;
+            return self.describe_end(Describe::Anything(name));
+        };
+        let is_last = matches!(self.tokens[self.at + 1].kind, Kind::End | Kind::Symbol(";"))
+            || self.word_at(self.at + 1) == Some("with");
+        let what = match (word.as_str(), is_last) {
+            ("cluster", true) => self.then(Describe::Cluster),
+            ("schema", true) => self.then(Describe::Schema { full: false }),
+            ("full", _) => {
+                self.next();
+                self.expect_word("schema")?;
+                Describe::Schema { full: true }
+            }
+            ("keyspaces", true) => self.then(Describe::Keyspaces),
+            ("tables" | "columnfamilies", true) => self.then(Describe::Tables),
+            ("types", true) => self.then(Describe::Types),
+            ("functions", true) => self.then(Describe::Functions),
+            ("aggregates", true) => self.then(Describe::Aggregates),
+            ("only", false) => {
+                self.next();
+                self.expect_word("keyspace")?;
+                let name = if matches!(self.peek(), Kind::End) { None } else { Some(self.name()?) };
+                Describe::Keyspace { name, only: true }
+            }
+            ("keyspace", true) => self.then(Describe::Keyspace { name: None, only: false }),
+            ("keyspace", false) => {
+                self.next();
+                Describe::Keyspace { name: Some(self.name()?), only: false }
+            }
+            ("table" | "columnfamily", false) => {
+                self.next();
+                Describe::Table(self.qualified_name()?)
+            }
+            ("type", false) => {
+                self.next();
+                Describe::Type(self.qualified_name()?)
+            }
+            ("index", false) => {
+                self.next();
+                Describe::Index(self.qualified_name()?)
+            }
+            ("materialized", false) => {
+                self.next();
+                self.expect_word("view")?;
+                Describe::View(self.qualified_name()?)
+            }
+            ("function", false) => {
+                self.next();
+                Describe::Function(self.qualified_name()?)
+            }
+            ("aggregate", false) => {
+                self.next();
+                Describe::Aggregate(self.qualified_name()?)
+            }
+            _ => Describe::Anything(self.qualified_name()?),
+        };
+        self.describe_end(what)
+    }
+
+    fn describe_end(&mut self, what: Describe) -> Parse<Statement> {
+        let with_internals = self.eat_word("with");
+        if with_internals {
+            self.expect_word("internals")?;
+        }
+        Ok(Statement::Describe { what, with_internals })
+    }
+
+    // tokens
+
+    fn peek(&self) -> &Kind {
+        &self.tokens[self.at].kind
+    }
+
+    fn next(&mut self) -> Kind {
+        let kind = self.peek().clone();
+        if kind != Kind::End {
+            self.at += 1;
+        }
+        kind
+    }
+
+    fn then<T>(&mut self, value: T) -> T {
+        self.next();
+        value
+    }
+
+    fn word_at(&self, at: usize) -> Option<&str> {
+        match &self.tokens.get(at)?.kind {
+            Kind::Word(word) => Some(word),
+            _ => None,
+        }
+    }
+
+    fn is_word(&self, word: &str) -> bool {
+        self.word_at(self.at) == Some(word)
+    }
+
+    fn is_symbol(&self, symbol: &str) -> bool {
+        matches!(self.peek(), Kind::Symbol(s) if *s == symbol)
+    }
+
+    fn symbol_at(&self, at: usize, symbol: &str) -> bool {
+        matches!(self.tokens.get(at).map(|t| &t.kind), Some(Kind::Symbol(s)) if *s == symbol)
+    }
+
+    fn eat(&mut self, symbol: &str) -> bool {
+        let found = self.is_symbol(symbol);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn eat_word(&mut self, word: &str) -> bool {
+        let found = self.is_word(word);
+        self.at += usize::from(found);
+        found
+    }
+
+    fn expect(&mut self, symbol: &str) -> Parse<()> {
+        if self.eat(symbol) { Ok(()) } else { Err(self.mismatch(&format!("'{symbol}'"))) }
+    }
+
+    fn expect_word(&mut self, word: &str) -> Parse<()> {
+        if self.eat_word(word) { Ok(()) } else { Err(self.mismatch(&format!("K_{}", word.to_ascii_uppercase()))) }
+    }
+
+    /// `IF [NOT] EXISTS` as far as it is there.
+    fn if_not_exists(&mut self) -> Parse<bool> {
+        if !self.eat_word("if") {
+            return Ok(false);
+        }
+        self.expect_word("not")?;
+        self.expect_word("exists")?;
+        Ok(true)
+    }
+
+    fn if_exists(&mut self) -> Parse<bool> {
+        if !self.eat_word("if") {
+            return Ok(false);
+        }
+        self.expect_word("exists")?;
+        Ok(true)
+    }
+
+    /// An identifier, unquoted.
+    fn name(&mut self) -> Parse<String> {
+        match self.peek().clone() {
+            Kind::Word(word) if !RESERVED.contains(&word.as_str()) => Ok(self.then(word)),
+            Kind::QuotedName(name) => Ok(self.then(name)),
+            _ => Err(self.no_viable()),
+        }
+    }
+
+    fn qualified_name(&mut self) -> Parse<Name> {
+        let first = self.name()?;
+        if self.eat(".") {
+            return Ok(Name { keyspace: Some(first), name: self.name()? });
+        }
+        Ok(Name { keyspace: None, name: first })
+    }
+
+    /// Items separated by commas, at least one.
+    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Parse<T>) -> Parse<Vec<T>> {
+        let mut items = vec![item(self)?];
+        while self.eat(",") {
+            items.push(item(self)?);
+        }
+        Ok(items)
+    }
+
+    fn deeper<T>(&mut self, inner: impl FnOnce(&mut Self) -> Parse<T>) -> Parse<T> {
+        if self.depth == DEPTH_MAX {
+            return Err(ServerError::Syntax(format!(
+                "{} nested too deeply",
+                place(self.text, self.tokens[self.at].start)
+            )));
+        }
+        self.depth += 1;
+        let result = inner(self);
+        self.depth -= 1;
+        result
+    }
+
+    // errors
+
+    fn no_viable(&self) -> ServerError {
+        self.syntax("no viable alternative at input", "")
+    }
+
+    fn mismatch(&self, expected: &str) -> ServerError {
+        self.syntax("mismatched input", &format!(" expecting {expected}"))
+    }
+
+    fn syntax(&self, problem: &str, after: &str) -> ServerError {
+        let token = &self.tokens[self.at];
+        if token.kind == Kind::End {
+            // The end has no place of its own in Cassandra's parser.
+            return ServerError::Syntax(format!("line 0:-1 {problem} '<EOF>'{after}"));
+        }
+        let at = place(self.text, token.start);
+        let word = &self.text[token.start..token.end];
+        // The context shows the neighbourhood of the bad token.
+        let before = &self.text[self.tokens[self.at.saturating_sub(5)].start..token.start];
+        let dots = if self.at > 5 { "..." } else { "" };
+        let more = if self.tokens[self.at + 1].kind == Kind::End { "" } else { "..." };
+        ServerError::Syntax(format!("{at} {problem} '{word}'{after} ({dots}{before}[{word}]{more})"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn statements_of_every_kind_parse() {
+        for text in [
+            "SELECT * FROM k.t",
+            "select a, \"B\" as b, count(*), writetime(c), cast(d as text), e.f, m['x'], now() from t where k = ? and c > 5 limit 10;",
+            "SELECT JSON DISTINCT a FROM t WHERE (a, b) IN ((1, 2), (3, 4)) AND token(k) > -5 ORDER BY a DESC, b PER PARTITION LIMIT 2 LIMIT :n ALLOW FILTERING",
+            "INSERT INTO k.t (a, b) VALUES (1, {'x': [1, -2]}) IF NOT EXISTS USING TTL 5 AND TIMESTAMP ?",
+            "INSERT INTO t JSON '{}' DEFAULT UNSET",
+            "UPDATE t USING TTL 3 SET a = 1, b = b + {1}, c[2] = 3, d.e = 4, f = [1] + f, g += 1 WHERE k IN (1, 2) IF a = 1 AND b[1] IN (2, 3)",
+            "DELETE a, b['x'], c.d FROM t USING TIMESTAMP 4 WHERE k = 1 IF EXISTS",
+            "BEGIN UNLOGGED BATCH USING TIMESTAMP 1 INSERT INTO t (a) VALUES (1); DELETE FROM t WHERE a = 2 APPLY BATCH",
+            "BEGIN BATCH APPLY BATCH",
+            "USE \"Ks\"",
+            "TRUNCATE TABLE t",
+            "CREATE KEYSPACE IF NOT EXISTS k WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1} AND durable_writes = false",
+            "CREATE TABLE t (a int, b frozen<map<text, list<int>>>, c text STATIC, v vector<float, 3>, PRIMARY KEY ((a, b), c)) WITH CLUSTERING ORDER BY (c DESC) AND comment = 'x'",
+            "ALTER TABLE t ADD (a int, b text)",
+            "ALTER TABLE t RENAME a TO b AND c TO d",
+            "DROP TABLE IF EXISTS k.t",
+            "CREATE TYPE k.address (street text, zip int)",
+            "ALTER TYPE address ADD x int",
+            "CREATE CUSTOM INDEX IF NOT EXISTS i ON t (KEYS(m)) USING 'sai' WITH OPTIONS = {'a': 'b'}",
+            "DESCRIBE TABLE k.t WITH INTERNALS",
+            "DESC KEYSPACES",
+            "DESCRIBE simplex",
+        ] {
+            if let Err(error) = parse(text) {
+                panic!("{text}: {error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn syntax_errors_say_where_and_what() {
+        for (text, message) in [
+            ("SELEC * FROM t", "line 1:0 no viable alternative at input 'SELEC' ([SELEC]...)"),
+            ("SELECT FROM", "line 1:7 no viable alternative at input 'FROM' (SELECT [FROM])"),
+            ("SELECT * FROM t WHERE", "line 0:-1 no viable alternative at input '<EOF>'"),
+        ] {
+            assert_eq!(parse(text).expect_err(text), ServerError::Syntax(message.into()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(words in prop::collection::vec("[a-z]{1,6}|[(){}\\[\\],.;:=<>?*'\"+-]|select|from|where|insert|[0-9]{1,3}", 0..20)) {
+            let _ = parse(&words.join(" "));
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_refused() {
+        let text = format!("SELECT * FROM t WHERE k = {}", "[".repeat(100_000));
+        assert!(matches!(parse(&text), Err(ServerError::Syntax(_))));
+    }
+}

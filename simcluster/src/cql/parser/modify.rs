@@ -1,0 +1,204 @@
+//! INSERT, UPDATE, DELETE and BATCH.
+
+use super::{Parse, Parser};
+use crate::cql::BatchType;
+use crate::cql::ast::{
+    Assignment, Batch, Condition, ConditionPath, ConditionTest, Deletion, If, InsertValues, Modification,
+    ModificationKind, Statement, Term, Using,
+};
+use crate::cql::lexer::Kind;
+use crate::protocol::ServerError;
+
+impl Parser<'_> {
+    pub(super) fn insert(&mut self) -> Parse<Modification> {
+        self.next();
+        self.expect_word("into")?;
+        let table = self.qualified_name()?;
+        let values = if self.eat_word("json") {
+            let text = self.term()?;
+            let mut default_unset = false;
+            if self.eat_word("default") {
+                default_unset = self.eat_word("unset");
+                if !default_unset {
+                    self.expect_word("null")?;
+                }
+            }
+            InsertValues::Json { text, default_unset }
+        } else {
+            self.expect("(")?;
+            let columns = self.list(Self::name)?;
+            self.expect(")")?;
+            self.expect_word("values")?;
+            self.expect("(")?;
+            let terms = self.terms_until(")")?;
+            if columns.len() != terms.len() {
+                return Err(ServerError::Invalid("Unmatched column names/values".to_owned()));
+            }
+            InsertValues::Columns(columns.into_iter().zip(terms).collect())
+        };
+        let condition = if self.if_not_exists()? { If::NotExists } else { If::None };
+        let using = self.using()?;
+        Ok(Modification { table, kind: ModificationKind::Insert(values), using, relations: Vec::new(), condition })
+    }
+
+    pub(super) fn update(&mut self) -> Parse<Modification> {
+        self.next();
+        let table = self.qualified_name()?;
+        let using = self.using()?;
+        self.expect_word("set")?;
+        let assignments = self.list(Self::assignment)?;
+        self.expect_word("where")?;
+        let relations = self.relations()?;
+        let condition = self.condition()?;
+        Ok(Modification { table, kind: ModificationKind::Update(assignments), using, relations, condition })
+    }
+
+    pub(super) fn delete(&mut self) -> Parse<Modification> {
+        self.next();
+        let deletions = if self.is_word("from") {
+            Vec::new()
+        } else {
+            self.list(|p| {
+                let column = p.name()?;
+                if p.eat("[") {
+                    let key = p.term()?;
+                    p.expect("]")?;
+                    return Ok(Deletion::Element(column, key));
+                }
+                if p.eat(".") {
+                    return Ok(Deletion::Field(column, p.name()?));
+                }
+                Ok(Deletion::Column(column))
+            })?
+        };
+        self.expect_word("from")?;
+        let table = self.qualified_name()?;
+        let using = self.using()?;
+        self.expect_word("where")?;
+        let relations = self.relations()?;
+        let condition = self.condition()?;
+        Ok(Modification { table, kind: ModificationKind::Delete(deletions), using, relations, condition })
+    }
+
+    pub(super) fn batch(&mut self) -> Parse<Statement> {
+        self.next();
+        let kind = if self.eat_word("unlogged") {
+            BatchType::Unlogged
+        } else if self.eat_word("counter") {
+            BatchType::Counter
+        } else {
+            BatchType::Logged
+        };
+        self.expect_word("batch")?;
+        let using = self.using()?;
+        let mut statements = Vec::new();
+        while !self.eat_word("apply") {
+            let statement = match self.word_at(self.at) {
+                Some("insert") => self.insert()?,
+                Some("update") => self.update()?,
+                Some("delete") => self.delete()?,
+                _ => return Err(self.mismatch("K_APPLY")),
+            };
+            statements.push(statement);
+            self.eat(";");
+        }
+        self.expect_word("batch")?;
+        Ok(Statement::Batch(Batch { kind, using, statements }))
+    }
+
+    fn using(&mut self) -> Parse<Using> {
+        let mut using = Using::default();
+        if !self.eat_word("using") {
+            return Ok(using);
+        }
+        loop {
+            if self.eat_word("ttl") {
+                using.ttl = Some(self.term()?);
+            } else {
+                self.expect_word("timestamp")?;
+                using.timestamp = Some(self.term()?);
+            }
+            if !self.eat_word("and") {
+                return Ok(using);
+            }
+        }
+    }
+
+    fn assignment(&mut self) -> Parse<Assignment> {
+        let column = self.name()?;
+        if self.eat("[") {
+            let key = self.term()?;
+            self.expect("]")?;
+            self.expect("=")?;
+            return Ok(Assignment::Element(column, key, self.term()?));
+        }
+        if self.eat(".") {
+            let field = self.name()?;
+            self.expect("=")?;
+            return Ok(Assignment::Field(column, field, self.term()?));
+        }
+        if self.eat("+=") {
+            return Ok(Assignment::Add(column, self.term()?));
+        }
+        if self.eat("-=") {
+            return Ok(Assignment::Subtract(column, self.term()?));
+        }
+        self.expect("=")?;
+        let term = self.term()?;
+        let is_self = |term: &Term| matches!(term, Term::Column(name) if *name == column);
+        if is_self(&term) {
+            if self.eat("+") {
+                return Ok(Assignment::Add(column, self.term()?));
+            }
+            if self.eat("-") {
+                return Ok(Assignment::Subtract(column, self.term()?));
+            }
+            return Err(self.no_viable());
+        }
+        if self.eat("+") {
+            let right = self.term()?;
+            if is_self(&right) {
+                return Ok(Assignment::Prepend(column, term));
+            }
+            return Err(super::not_modelled("arithmetic in an assignment"));
+        }
+        if matches!(self.peek(), Kind::Symbol("-" | "*" | "/" | "%")) {
+            return Err(super::not_modelled("arithmetic in an assignment"));
+        }
+        Ok(Assignment::Set(column, term))
+    }
+
+    fn condition(&mut self) -> Parse<If> {
+        if !self.eat_word("if") {
+            return Ok(If::None);
+        }
+        if self.eat_word("exists") {
+            return Ok(If::Exists);
+        }
+        let mut conditions = Vec::new();
+        loop {
+            let column = self.name()?;
+            let path = if self.eat("[") {
+                let key = self.term()?;
+                self.expect("]")?;
+                ConditionPath::Element(key)
+            } else if self.eat(".") {
+                ConditionPath::Field(self.name()?)
+            } else {
+                ConditionPath::Whole
+            };
+            let test = if self.eat_word("in") {
+                ConditionTest::In(self.in_values()?)
+            } else if self.is_word("contains") {
+                return Err(super::not_modelled("CONTAINS in a condition"));
+            } else {
+                let op = self.operator()?;
+                ConditionTest::Compare(op, self.term()?)
+            };
+            conditions.push(Condition { column, path, test });
+            if !self.eat_word("and") {
+                return Ok(If::Conditions(conditions));
+            }
+        }
+    }
+}

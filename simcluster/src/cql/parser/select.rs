@@ -1,0 +1,248 @@
+//! SELECT and the WHERE clause.
+
+use super::{Parse, Parser};
+use crate::cql::ast::{InValues, Name, Op, Relation, Select, Selector, Statement, Term};
+use crate::cql::lexer::Kind;
+
+impl Parser<'_> {
+    pub(super) fn select(&mut self) -> Parse<Statement> {
+        self.next();
+        // `json` and `distinct` may also be column names.
+        let is_clause = |p: &Self| {
+            !p.symbol_at(p.at + 1, ",") && !p.symbol_at(p.at + 1, "(") && p.word_at(p.at + 1) != Some("from")
+        };
+        let is_json = self.is_word("json") && is_clause(self) && self.eat_word("json");
+        let is_distinct = self.is_word("distinct") && is_clause(self) && self.eat_word("distinct");
+        let selectors = if self.eat("*") { None } else { Some(self.list(Self::selector_with_alias)?) };
+        self.expect_word("from")?;
+        let table = self.qualified_name()?;
+        let relations = if self.eat_word("where") { self.relations()? } else { Vec::new() };
+        let mut select = Select {
+            table,
+            is_json,
+            is_distinct,
+            selectors,
+            relations,
+            group_by: Vec::new(),
+            order_by: Vec::new(),
+            per_partition_limit: None,
+            limit: None,
+            allow_filtering: false,
+        };
+        if self.eat_word("group") {
+            self.expect_word("by")?;
+            select.group_by = self.list(Self::selector)?;
+        }
+        if self.eat_word("order") {
+            self.expect_word("by")?;
+            select.order_by = self.list(|p| {
+                let column = p.name()?;
+                if p.is_word("ann") {
+                    return Err(super::not_modelled("ORDER BY … ANN OF"));
+                }
+                let descending = p.eat_word("desc");
+                if !descending {
+                    p.eat_word("asc");
+                }
+                Ok((column, descending))
+            })?;
+        }
+        if self.eat_word("per") {
+            self.expect_word("partition")?;
+            self.expect_word("limit")?;
+            select.per_partition_limit = Some(self.term()?);
+        }
+        if self.eat_word("limit") {
+            select.limit = Some(self.term()?);
+        }
+        if self.eat_word("allow") {
+            self.expect_word("filtering")?;
+            select.allow_filtering = true;
+        }
+        Ok(Statement::Select(Box::new(select)))
+    }
+
+    fn selector_with_alias(&mut self) -> Parse<(Selector, Option<String>)> {
+        let selector = self.selector()?;
+        let alias = if self.eat_word("as") { Some(self.name()?) } else { None };
+        Ok((selector, alias))
+    }
+
+    fn selector(&mut self) -> Parse<Selector> {
+        self.deeper(|p| {
+            let mut selector = p.simple_selector()?;
+            loop {
+                if p.eat(".") {
+                    selector = Selector::Field(Box::new(selector), p.name()?);
+                } else if p.eat("[") {
+                    let key = p.term()?;
+                    if p.is_symbol("..") {
+                        return Err(super::not_modelled("a slice of a collection"));
+                    }
+                    p.expect("]")?;
+                    selector = Selector::Element(Box::new(selector), key);
+                } else if ["+", "-", "*", "/", "%"].iter().any(|s| p.is_symbol(s)) {
+                    return Err(super::not_modelled("arithmetic in a selection"));
+                } else {
+                    return Ok(selector);
+                }
+            }
+        })
+    }
+
+    fn simple_selector(&mut self) -> Parse<Selector> {
+        let is_call = self.symbol_at(self.at + 1, "(");
+        match self.peek().clone() {
+            Kind::Word(word) if is_call => match word.as_str() {
+                "count" if self.symbol_at(self.at + 2, "*") => {
+                    self.at += 3;
+                    self.expect(")")?;
+                    Ok(Selector::CountRows)
+                }
+                "count" if self.tokens.get(self.at + 2).is_some_and(|t| t.kind == Kind::Integer("1".into())) => {
+                    self.at += 3;
+                    self.expect(")")?;
+                    Ok(Selector::CountRows)
+                }
+                "writetime" | "maxwritetime" | "ttl" => {
+                    self.at += 2;
+                    let inner = self.selector()?;
+                    self.expect(")")?;
+                    Ok(Selector::Meta(word, Box::new(inner)))
+                }
+                "cast" => {
+                    self.at += 2;
+                    let inner = self.selector()?;
+                    self.expect_word("as")?;
+                    let type_name = self.type_name()?;
+                    self.expect(")")?;
+                    Ok(Selector::Cast(Box::new(inner), type_name))
+                }
+                "token" => {
+                    self.next();
+                    self.call(Name { keyspace: None, name: word })
+                }
+                _ => {
+                    let name = self.qualified_name()?;
+                    self.call(name)
+                }
+            },
+            Kind::Word(word) if matches!(word.as_str(), "null" | "true" | "false" | "nan" | "infinity") => {
+                Ok(Selector::Term(self.term()?))
+            }
+            Kind::Word(_) | Kind::QuotedName(_) => {
+                // `ks.function(…)`, against `udt.field`.
+                if self.symbol_at(self.at + 1, ".") && self.symbol_at(self.at + 3, "(") {
+                    let name = self.qualified_name()?;
+                    return self.call(name);
+                }
+                if is_call {
+                    let name = self.qualified_name()?;
+                    return self.call(name);
+                }
+                Ok(Selector::Column(self.name()?))
+            }
+            Kind::End | Kind::Symbol("*" | ")" | "," | ";" | "=") => Err(self.no_viable()),
+            _ => Ok(Selector::Term(self.term()?)),
+        }
+    }
+
+    fn call(&mut self, name: Name) -> Parse<Selector> {
+        self.expect("(")?;
+        if self.eat(")") {
+            return Ok(Selector::Call(name, Vec::new()));
+        }
+        let arguments = self.list(Self::selector)?;
+        self.expect(")")?;
+        Ok(Selector::Call(name, arguments))
+    }
+
+    pub(super) fn relations(&mut self) -> Parse<Vec<Relation>> {
+        let mut relations = Vec::new();
+        loop {
+            self.deeper(|p| p.relation(&mut relations))?;
+            if !self.eat_word("and") {
+                return Ok(relations);
+            }
+        }
+    }
+
+    fn relation(&mut self, relations: &mut Vec<Relation>) -> Parse<()> {
+        if self.is_word("token") && self.symbol_at(self.at + 1, "(") {
+            self.at += 2;
+            let columns = self.list(Self::name)?;
+            self.expect(")")?;
+            let op = self.operator()?;
+            relations.push(Relation::Token { columns, op, term: self.term()? });
+            return Ok(());
+        }
+        if self.eat("(") {
+            // Parentheses hold either a tuple of columns or relations of their own.
+            let start = self.at;
+            if let Ok(columns) = self.list(Self::name)
+                && self.eat(")")
+            {
+                if self.eat_word("in") {
+                    let values = self.in_values()?;
+                    relations.push(Relation::TupleIn { columns, values });
+                } else {
+                    let op = self.operator()?;
+                    relations.push(Relation::Tuple { columns, op, term: self.term()? });
+                }
+                return Ok(());
+            }
+            self.at = start;
+            loop {
+                self.deeper(|p| p.relation(relations))?;
+                if !self.eat_word("and") {
+                    break;
+                }
+            }
+            return self.expect(")");
+        }
+        let column = self.name()?;
+        let relation = if self.eat_word("in") {
+            Relation::In { column, values: self.in_values()? }
+        } else if self.eat_word("contains") {
+            let key = self.eat_word("key");
+            Relation::Contains { column, key, term: self.term()? }
+        } else if self.eat_word("like") {
+            self.term()?;
+            Relation::Like(column)
+        } else if self.eat_word("is") {
+            self.expect_word("not")?;
+            self.expect_word("null")?;
+            Relation::NotNull(column)
+        } else if self.eat("[") {
+            let key = self.term()?;
+            self.expect("]")?;
+            self.expect("=")?;
+            Relation::Element { column, key, term: self.term()? }
+        } else {
+            let op = self.operator()?;
+            Relation::Compare { column, op, term: self.term()? }
+        };
+        relations.push(relation);
+        Ok(())
+    }
+
+    pub(super) fn operator(&mut self) -> Parse<Op> {
+        for (symbol, op) in
+            [("=", Op::Eq), ("!=", Op::Ne), ("<=", Op::Le), (">=", Op::Ge), ("<", Op::Lt), (">", Op::Gt)]
+        {
+            if self.eat(symbol) {
+                return Ok(op);
+            }
+        }
+        Err(self.no_viable())
+    }
+
+    pub(super) fn in_values(&mut self) -> Parse<InValues> {
+        if self.is_symbol("?") || self.is_symbol(":") {
+            return Ok(InValues::Marker(self.marker()?));
+        }
+        self.expect("(")?;
+        let terms: Vec<Term> = self.terms_until(")")?;
+        Ok(InValues::Terms(terms))
+    }
+}

@@ -1,0 +1,295 @@
+//! Text into a checked statement, and a checked statement with values into what is to be done.
+
+use super::ast::{Ddl, Describe, Modification, Name, Statement, Using};
+use super::ddl::no_keyspace;
+use super::expr::{Checker, Env, Expr};
+use super::modify::{self, BoundWrite, ModificationPlan};
+use super::parser::{Parsed, parse};
+use super::relations;
+use super::select::{self, SelectPlan};
+use super::write::combine;
+use super::{Action, Answer, BatchType, BindOptions, Bound, Prepared, SchemaStatement, describe};
+use crate::protocol::{ColumnSpec, ServerError};
+use crate::schema::{Schema, Table};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// A statement after checking.
+#[derive(Clone, Debug)]
+pub enum Checked {
+    /// SELECT.
+    Select(Arc<SelectPlan>),
+    /// INSERT, UPDATE or DELETE.
+    Modify(Arc<ModificationPlan>),
+    /// BEGIN BATCH with its USING TIMESTAMP.
+    Batch(BatchType, Vec<Arc<ModificationPlan>>, Option<Arc<Expr>>),
+    /// USE.
+    Use(String),
+    /// TRUNCATE.
+    Truncate(Name),
+    /// CREATE, ALTER or DROP.
+    Schema(SchemaStatement),
+    /// DESCRIBE, WITH INTERNALS or not.
+    Describe(Describe, bool),
+}
+
+fn invalid(message: impl Into<String>) -> ServerError {
+    ServerError::Invalid(message.into())
+}
+
+/// Parses and checks one statement.
+///
+/// # Errors
+///
+/// [`ServerError::Syntax`] or [`ServerError::Invalid`] (and `Config`, `AlreadyExists` where Cassandra decides so
+/// early), with Cassandra's text.
+pub fn prepare(schema: &Schema, keyspace: Option<&str>, text: &str) -> Result<Prepared, ServerError> {
+    let Parsed { statement, markers: names } = parse(text)?;
+    let mut markers: Vec<Option<ColumnSpec>> = vec![None; names.len()];
+    let mut prepared = Prepared {
+        text: text.to_owned(),
+        markers: Vec::new(),
+        partition_key_markers: Vec::new(),
+        result_columns: None,
+        is_fully_qualified: false,
+        keyspace: keyspace.map(ToOwned::to_owned),
+        checked: Checked::Use(String::new()),
+    };
+    let check_modification = |markers: &mut Vec<Option<ColumnSpec>>, modification: &Modification| {
+        let table = find_table(schema, keyspace, &modification.table)?;
+        let mut checker = Checker { schema, table: &table, names: &names, markers };
+        modify::check(&mut checker, &table, modification).map(Arc::new)
+    };
+    prepared.checked = match statement {
+        Statement::Select(select) => {
+            prepared.is_fully_qualified = select.table.keyspace.is_some();
+            let table = find_table(schema, keyspace, &select.table)?;
+            let mut checker = Checker { schema, table: &table, names: &names, markers: &mut markers };
+            let plan = select::check(&mut checker, &table, &select)?;
+            prepared.partition_key_markers = relations::partition_key_markers(&table, &plan.relations);
+            prepared.result_columns = Some(plan.result_columns());
+            Checked::Select(Arc::new(plan))
+        }
+        Statement::Modify(modification) => {
+            prepared.is_fully_qualified = modification.table.keyspace.is_some();
+            let plan = check_modification(&mut markers, &modification)?;
+            prepared.partition_key_markers = relations::partition_key_markers(&plan.table, &plan.relations);
+            Checked::Modify(plan)
+        }
+        Statement::Batch(batch) => {
+            prepared.is_fully_qualified = batch.statements.iter().all(|s| s.table.keyspace.is_some());
+            let plans = batch
+                .statements
+                .iter()
+                .map(|statement| check_modification(&mut markers, statement))
+                .collect::<Result<Vec<_>, _>>()?;
+            if let Some(first) = plans.first() {
+                let table = &first.table;
+                let of_one_table = plans.iter().all(|p| p.table.id == table.id);
+                if of_one_table {
+                    prepared.partition_key_markers = relations::partition_key_markers(table, &first.relations);
+                }
+            }
+            let timestamp = batch_timestamp(schema, &names, &mut markers, &plans, &batch.using)?;
+            if timestamp.is_some() && plans.iter().any(|p| !p.condition.is_none()) {
+                return Err(invalid("Cannot provide custom timestamp for conditional BATCH"));
+            }
+            Checked::Batch(batch.kind, plans, timestamp.map(Arc::new))
+        }
+        Statement::Use(name) => {
+            if !schema.keyspaces.contains_key(&name) {
+                return Err(invalid(format!("Keyspace '{name}' does not exist")));
+            }
+            Checked::Use(name)
+        }
+        Statement::Truncate(name) => {
+            prepared.is_fully_qualified = name.keyspace.is_some();
+            find_table(schema, keyspace, &name)?;
+            Checked::Truncate(name)
+        }
+        Statement::Ddl(ddl) => {
+            if needs_keyspace(&ddl) && keyspace.is_none() {
+                return Err(no_keyspace());
+            }
+            Checked::Schema(SchemaStatement::new(ddl, keyspace))
+        }
+        Statement::Describe { what, with_internals } => Checked::Describe(what, with_internals),
+    };
+    // A marker that nothing gave a type stands where none is allowed.
+    prepared.markers =
+        markers.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| invalid("Invalid amount of bind variables"))?;
+    Ok(prepared)
+}
+
+/// Whether a DDL statement has an unqualified name that needs the connection's keyspace.
+fn needs_keyspace(ddl: &Ddl) -> bool {
+    match ddl {
+        Ddl::CreateKeyspace { .. } | Ddl::AlterKeyspace { .. } | Ddl::DropKeyspace { .. } => false,
+        Ddl::CreateTable { name, .. }
+        | Ddl::AlterTable { name, .. }
+        | Ddl::DropTable { name, .. }
+        | Ddl::CreateType { name, .. }
+        | Ddl::AlterType { name, .. }
+        | Ddl::DropType { name, .. }
+        | Ddl::DropIndex { name, .. } => name.keyspace.is_none(),
+        Ddl::CreateIndex { table, .. } => table.keyspace.is_none(),
+    }
+}
+
+fn batch_timestamp(
+    schema: &Schema,
+    names: &[Option<String>],
+    markers: &mut Vec<Option<ColumnSpec>>,
+    plans: &[Arc<ModificationPlan>],
+    using: &Using,
+) -> Result<Option<Expr>, ServerError> {
+    if using.ttl.is_some() {
+        return Err(invalid("Global TTL on the BATCH statement is not supported."));
+    }
+    if using.timestamp.is_none() {
+        return Ok(None);
+    }
+    let Some(first) = plans.first() else { return Ok(None) };
+    let mut checker = Checker { schema, table: &first.table, names, markers };
+    Ok(modify::check_using(&mut checker, using)?.1)
+}
+
+/// Looks a table up as statements name it.
+fn find_table(schema: &Schema, keyspace: Option<&str>, name: &Name) -> Result<Arc<Table>, ServerError> {
+    let keyspace = name.keyspace.as_deref().or(keyspace).ok_or_else(no_keyspace)?;
+    let found = schema.keyspaces.get(keyspace).ok_or_else(|| invalid(format!("keyspace {keyspace} does not exist")))?;
+    found.tables.get(&name.name).cloned().ok_or_else(|| invalid(format!("table {} does not exist", name.name)))
+}
+
+impl Prepared {
+    /// Binds values by position and decides what is to be done.
+    ///
+    /// A statement whose table was altered since it was prepared is checked again.
+    ///
+    /// # Errors
+    ///
+    /// As Cassandra: wrong number of values, wrong length, null key, …
+    pub fn bind(&self, schema: &Schema, values: &[Bound], options: &BindOptions) -> Result<Action, ServerError> {
+        if self.is_outdated(schema) {
+            return prepare(schema, self.keyspace.as_deref(), &self.text)?.bind_current(schema, values, options);
+        }
+        self.bind_current(schema, values, options)
+    }
+
+    /// Whether a table it was checked against has changed in the schema.
+    #[must_use]
+    pub fn is_outdated(&self, schema: &Schema) -> bool {
+        let changed = |table: &Arc<Table>| {
+            schema.table(&table.keyspace, &table.name).is_none_or(|now| {
+                !Arc::ptr_eq(now, table)
+                    && (now.id != table.id
+                        || now.columns != table.columns
+                        || now.indexes != table.indexes
+                        || now.options != table.options)
+            })
+        };
+        match &self.checked {
+            Checked::Select(plan) => changed(&plan.table),
+            Checked::Modify(plan) => changed(&plan.table),
+            Checked::Batch(_, plans, _) => plans.iter().any(|plan| changed(&plan.table)),
+            _ => false,
+        }
+    }
+
+    fn bind_current(&self, schema: &Schema, values: &[Bound], options: &BindOptions) -> Result<Action, ServerError> {
+        self.check_count(values)?;
+        let env = Env::new(values, options);
+        Ok(match &self.checked {
+            Checked::Select(plan) => plan.bind(values, options)?,
+            Checked::Modify(plan) => combine(plan.bind(&env, None)?, None, options.unix_seconds)?,
+            Checked::Batch(kind, plans, timestamp) => {
+                let timestamp = timestamp.as_ref().map(|expr| env.value(expr)).transpose()?.flatten();
+                let timestamp = timestamp.map(|bytes| crate::types::text::integer(&bytes));
+                let mut writes = Vec::new();
+                for plan in plans {
+                    writes.extend(plan.bind(&env, timestamp)?);
+                }
+                combine(writes, Some(*kind), options.unix_seconds)?
+            }
+            Checked::Use(name) => Action::Answer(Answer::SetKeyspace(name.clone())),
+            Checked::Truncate(name) => {
+                let table = find_table(schema, self.keyspace.as_deref(), name)?;
+                Action::Truncate { keyspace: table.keyspace.clone(), table: table.id }
+            }
+            Checked::Schema(statement) => Action::Schema(statement.clone()),
+            Checked::Describe(what, with_internals) => {
+                describe::action(schema, self.keyspace.as_deref(), what, *with_internals, options)?
+            }
+        })
+    }
+
+    fn check_count(&self, values: &[Bound]) -> Result<(), ServerError> {
+        if values.len() == self.markers.len() {
+            return Ok(());
+        }
+        if values.is_empty() {
+            return Err(invalid("Invalid amount of bind variables"));
+        }
+        Err(invalid(format!(
+            "there were {} markers(?) in CQL but {} bound variables",
+            self.markers.len(),
+            values.len()
+        )))
+    }
+}
+
+/// Binds the statements of a BATCH message together.
+///
+/// # Errors
+///
+/// As Cassandra: a SELECT inside, counters in a logged batch, conditions on several partitions, too large, …
+pub fn bind_batch(
+    schema: &Schema,
+    batch_type: BatchType,
+    statements: &[(Arc<Prepared>, Vec<Bound>)],
+    options: &BindOptions,
+) -> Result<Action, ServerError> {
+    let mut writes: Vec<BoundWrite> = Vec::new();
+    for (place, (prepared, values)) in statements.iter().enumerate() {
+        let again;
+        let prepared: &Prepared = if prepared.is_outdated(schema) {
+            again = prepare(schema, prepared.keyspace.as_deref(), &prepared.text)?;
+            &again
+        } else {
+            prepared
+        };
+        prepared.check_count(values)?;
+        let Checked::Modify(plan) = &prepared.checked else {
+            return Err(invalid("Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed."));
+        };
+        // Every statement has its own range of numbers for list elements and functions.
+        let own = BindOptions { entropy: options.entropy.wrapping_add(place as u64), ..options.clone() };
+        writes.extend(plan.bind(&Env::new(values, &own), None)?);
+    }
+    combine(writes, Some(batch_type), options.unix_seconds)
+}
+
+impl Prepared {
+    /// The tables the statement reads or writes: nodes forget the statements of tables that changed.
+    #[must_use]
+    pub fn tables(&self) -> BTreeMap<Uuid, String> {
+        let one = |table: &Table| (table.id, table.full_name());
+        match &self.checked {
+            Checked::Select(plan) => BTreeMap::from([one(&plan.table)]),
+            Checked::Modify(plan) => BTreeMap::from([one(&plan.table)]),
+            Checked::Batch(_, plans, _) => plans.iter().map(|plan| one(&plan.table)).collect(),
+            _ => BTreeMap::new(),
+        }
+    }
+
+    /// Whether it has IF: its consistency is checked differently.
+    #[must_use]
+    pub fn is_conditional(&self) -> bool {
+        match &self.checked {
+            Checked::Modify(plan) => !plan.condition.is_none(),
+            Checked::Batch(_, plans, _) => plans.iter().any(|plan| !plan.condition.is_none()),
+            _ => false,
+        }
+    }
+}

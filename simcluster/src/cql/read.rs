@@ -1,0 +1,299 @@
+//! A SELECT in progress: asks for reads one after the other, then makes a page of them.
+//!
+//! Replicas limit rows before anything is filtered, merged or grouped; so after every answer this decides whether
+//! the page is complete or another read has to continue where the answer ended.
+
+use super::expr::Env;
+use super::paging::PagingState;
+use super::relations::Plan;
+use super::row::RowView;
+use super::select::SelectPlan;
+use super::{BindOptions, Bound};
+use crate::protocol::{ResultRows, ServerError};
+use crate::schema::Schema;
+use crate::storage::{Partition, PartitionKey, Position, ReadAnswer, ReadCommand, ReadTarget, Row};
+use crate::types::{Value, codec};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// How many rows an aggregate reads at once.
+const AGGREGATE_CHUNK: usize = 10_000;
+
+/// A SELECT in progress: asks for reads one after the other, then makes a page of them.
+#[derive(Debug)]
+pub struct ReadExecution {
+    /// Server warnings so far.
+    pub warnings: Vec<String>,
+    plan: Arc<SelectPlan>,
+    tests: Vec<super::relations::Test>,
+    has_slices: bool,
+    values: Vec<Bound>,
+    options: BindOptions,
+    queue: VecDeque<ReadCommand>,
+    current: Option<ReadCommand>,
+    /// Rows the LIMIT still allows.
+    remaining: u32,
+    /// Rows this page still has room for.
+    room: u32,
+    partition_limit: u32,
+    /// Whether rows of several partitions are sorted once all are there.
+    sorts: bool,
+    /// LIMIT as the statement has it.
+    limit: u32,
+    /// The partition of the last row, and how many rows of it were answered.
+    last_key: Option<PartitionKey>,
+    in_partition: u32,
+    groups: Vec<Group>,
+    next_page: Option<PagingState>,
+}
+
+/// Rows that become one row of the answer.
+#[derive(Debug)]
+struct Group {
+    /// The key columns that make the group.
+    key: Vec<Value>,
+    /// For ORDER BY over several partitions.
+    sort_key: Bytes,
+    rows: Vec<Vec<Value>>,
+}
+
+impl ReadExecution {
+    pub(super) fn new(
+        plan: Arc<SelectPlan>,
+        wanted: Plan,
+        values: Vec<Bound>,
+        options: &BindOptions,
+        limit: Option<u32>,
+        partition_limit: Option<u32>,
+    ) -> Result<Self, ServerError> {
+        let table = &plan.table;
+        let state = options.paging_state.as_ref().map(PagingState::decode).transpose()?;
+        let page = if plan.is_aggregate { None } else { options.page_size.filter(|size| *size > 0) };
+        let remaining = state.as_ref().map_or(limit.unwrap_or(u32::MAX), |s| s.remaining);
+        let command = |target| ReadCommand {
+            slices: wanted.slices.clone(),
+            reversed: plan.reversed,
+            ..ReadCommand::new(table.id, &table.keyspace, target, usize::MAX)
+        };
+        let mut queue: VecDeque<ReadCommand> = match &wanted.partitions {
+            Some(keys) => keys
+                .iter()
+                .filter_map(|key| codec::join_partition_key(key))
+                .map(|key| command(ReadTarget::Partition(key)))
+                .collect(),
+            None => wanted.range.map(|range| command(ReadTarget::Range(range))).into_iter().collect(),
+        };
+        if wanted.slices.as_ref().is_some_and(Vec::is_empty) {
+            queue.clear();
+        }
+        if let Some(state) = &state {
+            let is_done = |command: &ReadCommand| match &command.target {
+                ReadTarget::Partition(key) => *key != state.position.key,
+                ReadTarget::Range(_) => false,
+            };
+            while queue.front().is_some_and(is_done) {
+                queue.pop_front();
+            }
+            match queue.front_mut() {
+                Some(command) => command.after = Some(state.position.clone()),
+                None => return Err(ServerError::Protocol("Invalid value for the paging state".to_owned())),
+            }
+        }
+        let sorts = plan.is_ordered && queue.len() > 1;
+        Ok(Self {
+            sorts,
+            limit: limit.unwrap_or(u32::MAX),
+            warnings: plan.warnings.clone(),
+            tests: wanted.tests,
+            has_slices: wanted.slices.is_some(),
+            values,
+            options: options.clone(),
+            queue,
+            current: None,
+            remaining,
+            room: page.unwrap_or(u32::MAX),
+            partition_limit: if plan.is_distinct { 1 } else { partition_limit.unwrap_or(u32::MAX) },
+            last_key: state.as_ref().map(|s| s.position.key.clone()),
+            in_partition: state.as_ref().map_or(0, |s| s.in_partition),
+            groups: Vec::new(),
+            next_page: None,
+            plan,
+        })
+    }
+
+    /// The next thing to read; `None` if the page is complete.
+    pub fn next_command(&mut self) -> Option<ReadCommand> {
+        if self.is_full() {
+            self.queue.clear();
+            return None;
+        }
+        let mut command = self.queue.pop_front()?;
+        command.row_limit = if self.plan.is_aggregate {
+            AGGREGATE_CHUNK
+        } else if self.sorts {
+            usize::MAX
+        } else {
+            usize::try_from(self.room.min(self.remaining)).unwrap_or(usize::MAX)
+        };
+        if command.row_limit == u32::MAX as usize {
+            command.row_limit = usize::MAX;
+        }
+        self.current = Some(command.clone());
+        Some(command)
+    }
+
+    /// Takes the merged answer to the last command.
+    pub fn push_answer(&mut self, _schema: &Schema, answer: ReadAnswer) {
+        let Some(command) = self.current.take() else { return };
+        let plan = self.plan.clone();
+        let truncated_at = answer.truncated_at;
+        for (key, partition) in &answer.partitions {
+            let unfinished = truncated_at.as_ref().is_some_and(|p| p.key == *key && p.clustering.is_some());
+            self.push_partition(&plan, &command, key, partition, unfinished);
+            if self.is_full() {
+                break;
+            }
+        }
+        if self.is_full() {
+            // With LIMIT reached nothing follows; with the page full something may.
+            let more = truncated_at.is_some() || !self.queue.is_empty() || self.has_rows_left(&answer.partitions);
+            if self.remaining == 0 || !more {
+                self.next_page = None;
+            }
+            self.queue.clear();
+            return;
+        }
+        self.next_page = None;
+        if let Some(end) = truncated_at {
+            // A partition of which no more rows are wanted is left behind as a whole.
+            let skip = self.last_key.as_ref() == Some(&end.key) && self.in_partition >= self.partition_limit;
+            let position = if skip { Position { clustering: None, ..end } } else { end };
+            let done = matches!(command.target, ReadTarget::Partition(_)) && position.clustering.is_none();
+            if !done {
+                self.queue.push_front(ReadCommand { after: Some(position), ..command });
+            }
+        }
+    }
+
+    /// The page.
+    ///
+    /// # Errors
+    ///
+    /// What only the data can show, such as a cast that has no result.
+    pub fn finish(mut self) -> Result<ResultRows, ServerError> {
+        let plan = self.plan.clone();
+        let env = Env::new(&self.values, &self.options);
+        if plan.is_aggregate && self.groups.is_empty() && plan.group_len.is_none() {
+            self.groups.push(Group { key: Vec::new(), sort_key: Bytes::new(), rows: Vec::new() });
+        }
+        if plan.is_ordered {
+            self.groups.sort_by(|a, b| a.sort_key.cmp(&b.sort_key));
+            if plan.reversed {
+                self.groups.reverse();
+            }
+        }
+        if plan.is_aggregate || self.sorts {
+            self.groups.truncate(usize::try_from(self.limit).unwrap_or(usize::MAX));
+        }
+        let rows = if plan.is_plain() {
+            self.groups.into_iter().filter_map(|group| group.rows.into_iter().next()).collect()
+        } else {
+            self.groups.iter().map(|g| plan.answer(&g.rows, &env)).collect::<Result<Vec<_>, _>>()?
+        };
+        let paging_state = self.next_page.map(|state| state.encode());
+        Ok(ResultRows { columns: plan.result_columns(), rows, paging_state })
+    }
+
+    fn is_full(&self) -> bool {
+        !self.sorts && (self.room == 0 || self.remaining == 0 && !self.plan.is_aggregate)
+    }
+
+    fn has_rows_left(&self, partitions: &[(PartitionKey, Partition)]) -> bool {
+        let Some(state) = &self.next_page else { return false };
+        let Some(last) = partitions.last() else { return false };
+        let end = if self.plan.reversed { last.1.rows.keys().next() } else { last.1.rows.keys().next_back() };
+        last.0 != state.position.key
+            || match (&state.position.clustering, end) {
+                (Some(at), Some(end)) if self.plan.reversed => end < at,
+                (Some(at), Some(end)) => end > at,
+                _ => false,
+            }
+    }
+
+    fn push_partition(
+        &mut self,
+        plan: &SelectPlan,
+        command: &ReadCommand,
+        key: &PartitionKey,
+        partition: &Partition,
+        unfinished: bool,
+    ) {
+        let Some(parts) = codec::split_partition_key(key, plan.table.partition_key_len) else { return };
+        if self.last_key.as_ref() != Some(key) {
+            self.last_key = Some(key.clone());
+            self.in_partition = 0;
+        }
+        let now = self.options.unix_seconds;
+        let continued = command.after.as_ref().is_some_and(|position| position.key == *key);
+        let mut any_live = false;
+        let mut rows: Vec<(&Bytes, &Row)> = partition.rows.iter().filter(|(_, row)| row.is_live(now)).collect();
+        if plan.reversed {
+            rows.reverse();
+        }
+        for (clustering, row) in rows {
+            any_live = true;
+            if self.in_partition >= self.partition_limit || self.is_full() {
+                return;
+            }
+            let view = RowView {
+                table: &plan.table,
+                key: &parts,
+                row: Some(row),
+                static_row: &partition.static_row,
+                unix_seconds: now,
+            };
+            self.push_row(plan, &view, key, Some(clustering.clone()));
+        }
+        let statics_alone = !any_live && !continued && !unfinished && !self.has_slices;
+        if statics_alone && partition.static_row.is_live(now) && !self.is_full() {
+            let view = RowView {
+                table: &plan.table,
+                key: &parts,
+                row: None,
+                static_row: &partition.static_row,
+                unix_seconds: now,
+            };
+            self.push_row(plan, &view, key, None);
+        }
+    }
+
+    fn push_row(&mut self, plan: &SelectPlan, view: &RowView<'_>, key: &PartitionKey, clustering: Option<Bytes>) {
+        if !self.tests.iter().all(|test| test.passes(view)) {
+            return;
+        }
+        self.in_partition += 1;
+        let inputs = plan.take(view);
+        if plan.is_aggregate {
+            let group_key: Vec<Value> = (0..plan.group_len.unwrap_or(0)).map(|i| view.value(i)).collect();
+            match self.groups.last_mut() {
+                Some(group) if group.key == group_key => group.rows.push(inputs),
+                _ => self.groups.push(Group { key: group_key, sort_key: Bytes::new(), rows: vec![inputs] }),
+            }
+            return;
+        }
+        let sort_key = clustering.clone().unwrap_or_default();
+        self.groups.push(Group { key: Vec::new(), sort_key, rows: vec![inputs] });
+        self.remaining = self.remaining.saturating_sub(u32::from(self.remaining != u32::MAX));
+        self.room = self.room.saturating_sub(u32::from(self.room != u32::MAX));
+        if self.room == 0 {
+            // DISTINCT has seen all it wants of this partition.
+            let clustering = clustering.filter(|_| !plan.is_distinct);
+            self.next_page = Some(PagingState {
+                position: Position { key: key.clone(), clustering },
+                remaining: self.remaining,
+                in_partition: self.in_partition,
+            });
+        }
+    }
+}

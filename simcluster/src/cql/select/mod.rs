@@ -1,0 +1,372 @@
+//! SELECT: checking, and what it selects from each row or group of rows.
+//!
+//! The checked statement, its ordering and its grouping are here; `selectors` checks what is selected, and `evaluate`
+//! computes it for rows.
+
+mod evaluate;
+mod selectors;
+
+pub use evaluate::element;
+
+use self::evaluate::meta_value;
+use self::selectors::{Builder, name_of};
+use super::ast::{Select, Selector};
+use super::expr::{Checker, Env, Expr, Receiver};
+use super::functions::Function;
+use super::parser::not_modelled;
+use super::read::ReadExecution;
+use super::relations::{self, Rel};
+use super::row::RowView;
+use super::{Action, BindOptions, Bound};
+use crate::protocol::{ColumnSpec, ServerError};
+use crate::schema::{ColumnKind, Table};
+use crate::types::{CqlType, Value, json};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A checked SELECT.
+#[derive(Debug)]
+pub struct SelectPlan {
+    /// The table it reads.
+    pub table: Arc<Table>,
+    /// What is taken from every row.
+    pub inputs: Vec<Input>,
+    /// What is made of it.
+    pub selected: Vec<Selected>,
+    /// Its result's columns.
+    pub columns: Arc<[ColumnSpec]>,
+    /// Its WHERE clause.
+    pub relations: Vec<Rel>,
+    /// Whether rows become JSON texts.
+    pub is_json: bool,
+    /// One row per partition.
+    pub is_distinct: bool,
+    /// Whether rows are gathered in groups.
+    pub is_aggregate: bool,
+    /// How many leading primary key columns make a group; `None` is one group of all.
+    pub group_len: Option<usize>,
+    /// Whether rows come last first.
+    pub reversed: bool,
+    /// Whether ORDER BY was given.
+    pub is_ordered: bool,
+    /// LIMIT.
+    pub limit: Option<Expr>,
+    /// PER PARTITION LIMIT.
+    pub per_partition_limit: Option<Expr>,
+    /// Server warnings that do not depend on data.
+    pub warnings: Vec<String>,
+}
+
+/// What is taken from a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A column's value.
+    Column(usize),
+    /// `writetime`, `maxwritetime` or `ttl` of a column.
+    Meta(Meta, usize),
+}
+
+/// What is asked about a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meta {
+    /// Its write time.
+    WriteTime,
+    /// The newest write time of its elements.
+    MaxWriteTime,
+    /// The seconds it has left.
+    Ttl,
+}
+
+/// What is made of a row's inputs.
+#[derive(Clone, Debug)]
+pub enum Selected {
+    /// An input as it is.
+    Input(usize),
+    /// The number of rows.
+    CountRows,
+    /// A scalar function.
+    Call(Function, Vec<Selected>),
+    /// An aggregate function.
+    Aggregate(Function, Box<Selected>),
+    /// A field of a user type with so many fields.
+    Field(Box<Selected>, usize, usize),
+    /// An element of a map, set or list.
+    Element(Box<Selected>, CqlType, Expr),
+    /// A constant.
+    Term(Expr),
+}
+
+fn invalid(message: impl Into<String>) -> ServerError {
+    ServerError::Invalid(message.into())
+}
+
+/// Checks a SELECT.
+///
+/// # Errors
+///
+/// As Cassandra.
+pub fn check(checker: &mut Checker<'_>, table: &Arc<Table>, select: &Select) -> Result<SelectPlan, ServerError> {
+    let mut builder = Builder { checker, inputs: Vec::new() };
+    let mut selected = Vec::new();
+    let mut specs = Vec::new();
+    match &select.selectors {
+        None => {
+            for (index, column) in table.columns.iter().enumerate() {
+                selected.push(builder.input(Input::Column(index)));
+                specs.push((column.name.clone(), column.cql_type.clone()));
+            }
+        }
+        Some(selectors) => {
+            for (selector, alias) in selectors {
+                let (expr, cql_type) = builder.selector(selector)?;
+                selected.push(expr);
+                specs.push((alias.clone().unwrap_or_else(|| name_of(selector)), cql_type));
+            }
+        }
+    }
+    let inputs = builder.inputs;
+    let relations = relations::check(checker, &select.relations)?;
+    if !select.allow_filtering && relations::needs_filtering(table, &relations) {
+        return Err(invalid(relations::FILTERING));
+    }
+    if select.is_distinct {
+        for input in &inputs {
+            let (Input::Column(index) | Input::Meta(_, index)) = input;
+            let column = &table.columns[*index];
+            if !matches!(column.kind, ColumnKind::PartitionKey | ColumnKind::Static) {
+                return Err(invalid(format!(
+                    "SELECT DISTINCT queries must only request partition key columns and/or static columns (not {})",
+                    column.name
+                )));
+            }
+        }
+    }
+    let by_partition = relations::names_partitions(table, &relations);
+    let reversed = ordering(table, select, &relations, by_partition)?;
+    let group_len = grouping(table, select, &relations)?;
+    let is_aggregate = group_len.is_some() || selected.iter().any(Selected::is_aggregate);
+    let mut warnings = Vec::new();
+    if is_aggregate && group_len.is_none() {
+        if !by_partition {
+            warnings.push("Aggregation query used without partition key".to_owned());
+        } else if relations.iter().any(|r| matches!(r, Rel::In(i, _) if *i < table.partition_key_len)) {
+            warnings.push("Aggregation query used on multiple partition keys (IN restriction)".to_owned());
+        }
+    }
+    let limit_receiver = |name: &str| Receiver::new(name, &CqlType::Int);
+    let per_partition_limit = match &select.per_partition_limit {
+        Some(_) if select.is_distinct => {
+            return Err(invalid("PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries"));
+        }
+        Some(term) => Some(checker.term(term, &limit_receiver("[per_partition_limit]"))?),
+        None => None,
+    };
+    let limit = select.limit.as_ref().map(|term| checker.term(term, &limit_receiver("[limit]"))).transpose()?;
+    let spec = |(name, cql_type): (String, CqlType)| ColumnSpec {
+        keyspace: table.keyspace.clone(),
+        table: table.name.clone(),
+        name,
+        cql_type,
+    };
+    let columns: Arc<[ColumnSpec]> = if select.is_json {
+        let names: Vec<_> = specs.iter().map(|(name, _)| name.clone()).collect();
+        let types: Vec<_> = specs.iter().map(|(_, t)| t.clone()).collect();
+        selected = vec![Selected::Call(Function::cast(&CqlType::Text, &CqlType::Text)?, selected)];
+        JsonNames { names, types }.into_columns(table)
+    } else {
+        specs.into_iter().map(spec).collect()
+    };
+    Ok(SelectPlan {
+        table: table.clone(),
+        inputs,
+        selected,
+        columns,
+        relations,
+        is_json: select.is_json,
+        is_distinct: select.is_distinct,
+        is_aggregate,
+        group_len,
+        reversed,
+        is_ordered: !select.order_by.is_empty(),
+        limit,
+        per_partition_limit,
+        warnings,
+    })
+}
+
+/// For SELECT JSON: the first column is the answer's, the others keep the names and types of the values in it.
+struct JsonNames {
+    names: Vec<String>,
+    types: Vec<CqlType>,
+}
+
+impl JsonNames {
+    fn into_columns(self, table: &Table) -> Arc<[ColumnSpec]> {
+        let spec = |name: &str, cql_type: &CqlType| ColumnSpec {
+            keyspace: table.keyspace.clone(),
+            table: table.name.clone(),
+            name: name.to_owned(),
+            cql_type: cql_type.clone(),
+        };
+        let inner = self.names.iter().zip(&self.types).map(|(name, cql_type)| spec(name, cql_type));
+        std::iter::once(spec("[json]", &CqlType::Text)).chain(inner).collect()
+    }
+}
+
+impl SelectPlan {
+    /// The columns of the answer.
+    #[must_use]
+    pub fn result_columns(&self) -> Arc<[ColumnSpec]> {
+        if self.is_json { self.columns[..1].to_vec().into() } else { self.columns.clone() }
+    }
+
+    /// Begins reading.
+    ///
+    /// # Errors
+    ///
+    /// As Cassandra: bad limits, null keys, a bad paging state.
+    pub fn bind(self: &Arc<Self>, values: &[Bound], options: &BindOptions) -> Result<Action, ServerError> {
+        let env = Env::new(values, options);
+        let limit = |expr: &Option<Expr>, name: &str| -> Result<Option<u32>, ServerError> {
+            let Some(expr) = expr else { return Ok(None) };
+            match env.bound(expr)? {
+                Bound::Unset => Ok(None),
+                Bound::Value(None) => Err(invalid(format!("Invalid null value of {name}"))),
+                Bound::Value(Some(bytes)) => {
+                    let n = crate::types::text::integer(&bytes);
+                    match u32::try_from(n) {
+                        Ok(n) if n > 0 => Ok(Some(n)),
+                        _ => Err(invalid("LIMIT must be strictly positive".to_owned())),
+                    }
+                }
+            }
+        };
+        let row_limit = limit(&self.limit, "limit")?;
+        let partition_limit = limit(&self.per_partition_limit, "per partition limit")?;
+        let tests = relations::bind(&self.table, &self.relations, &env)?;
+        let plan = relations::plan(&self.table, tests)?;
+        if self.is_ordered && options.page_size.is_some() && plan.partitions.as_ref().is_some_and(|p| p.len() > 1) {
+            return Err(invalid(
+                "Cannot page queries with both ORDER BY and a IN restriction on the partition key; you must either remove the ORDER BY or the IN and sort client side, or disable paging for this query",
+            ));
+        }
+        ReadExecution::new(self.clone(), plan, values.to_vec(), options, row_limit, partition_limit).map(Action::Read)
+    }
+
+    /// What a row gives.
+    #[must_use]
+    pub fn take(&self, row: &RowView<'_>) -> Vec<Value> {
+        self.inputs
+            .iter()
+            .map(|input| match input {
+                Input::Column(index) => row.value(*index),
+                Input::Meta(meta, index) => meta_value(row, *meta, *index),
+            })
+            .collect()
+    }
+
+    /// Whether a row is answered as it was taken: only columns, in the order of the selection.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        let is_input = |(index, selected): (usize, &Selected)| matches!(selected, Selected::Input(n) if *n == index);
+        let is_whole = self.selected.len() == self.inputs.len() && self.selected.iter().enumerate().all(is_input);
+        is_whole && !self.is_json && !self.is_aggregate && self.group_len.is_none()
+    }
+
+    /// The answer's row for a group of rows (a single row, unless it aggregates).
+    ///
+    /// # Errors
+    ///
+    /// What functions say about their arguments.
+    pub fn answer(&self, rows: &[Vec<Value>], env: &Env<'_>) -> Result<Vec<Value>, ServerError> {
+        if !self.is_json {
+            return self.selected.iter().map(|s| s.evaluate(rows, env)).collect();
+        }
+        let Some(Selected::Call(_, inner)) = self.selected.first() else { return Ok(vec![None]) };
+        let mut parts = Vec::new();
+        for (selected, spec) in inner.iter().zip(&self.columns[1..]) {
+            let value = selected.evaluate(rows, env)?;
+            parts.push(format!(
+                "{}: {}",
+                json::quote(&json::name_key(&spec.name)),
+                json::to_json(&spec.cql_type, value.as_ref())
+            ));
+        }
+        Ok(vec![Some(Bytes::from(format!("{{{}}}", parts.join(", "))))])
+    }
+}
+
+/// Whether rows come last first.
+fn ordering(table: &Table, select: &Select, relations: &[Rel], by_partition: bool) -> Result<bool, ServerError> {
+    let Some((_, first_descending)) = select.order_by.first() else { return Ok(false) };
+    for (name, _) in &select.order_by {
+        let column = table
+            .column(name)
+            .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
+        if column.kind != ColumnKind::Clustering {
+            return Err(invalid(format!(
+                "Order by is currently only supported on the clustered columns of the PRIMARY KEY, got {name}"
+            )));
+        }
+    }
+    if !by_partition {
+        return Err(invalid("ORDER BY is only supported when the partition key is restricted by an EQ or an IN."));
+    }
+    let mut reversed = None;
+    let mut expected = table.clustering().iter().enumerate();
+    for (name, descending) in &select.order_by {
+        // Columns fixed by `=` may be skipped.
+        let column = loop {
+            let Some((i, column)) = expected.next() else {
+                return Err(invalid(
+                    "Order by currently only supports the ordering of columns following their declared order in the PRIMARY KEY",
+                ));
+            };
+            if column.name == *name {
+                break column;
+            }
+            if !relations::restricts_equally(relations, table.partition_key_len + i) {
+                return Err(invalid(
+                    "Order by currently only supports the ordering of columns following their declared order in the PRIMARY KEY",
+                ));
+            }
+        };
+        let this = column.descending != *descending;
+        if *reversed.get_or_insert(this) != this {
+            return Err(invalid("Unsupported order by relation"));
+        }
+    }
+    Ok(reversed.unwrap_or(*first_descending))
+}
+
+/// How many leading primary key columns make a group.
+fn grouping(table: &Table, select: &Select, relations: &[Rel]) -> Result<Option<usize>, ServerError> {
+    if select.group_by.is_empty() {
+        return Ok(None);
+    }
+    let mut next = 0;
+    for selector in &select.group_by {
+        let Selector::Column(name) = selector else { return Err(not_modelled("GROUP BY a function")) };
+        let index = table
+            .column_index(name)
+            .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
+        if index >= table.partition_key_len + table.clustering_len {
+            return Err(invalid(format!(
+                "Group by is currently only supported on the columns of the PRIMARY KEY, got {name}"
+            )));
+        }
+        while next < index && relations::restricts_equally(relations, next) {
+            next += 1;
+        }
+        if index != next {
+            return Err(invalid(
+                "Group by currently only support groups of columns following their declared order in the PRIMARY KEY",
+            ));
+        }
+        next += 1;
+    }
+    if next < table.partition_key_len {
+        return Err(invalid("Group by is not supported on only a part of the partition key"));
+    }
+    Ok(Some(next))
+}
