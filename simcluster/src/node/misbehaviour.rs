@@ -1,0 +1,82 @@
+//! Deviations from what a correct node does, when a plan forces them.
+
+use super::Node;
+use super::client::Stage;
+use super::message::{ClientOutput, ForcedAnswer, Misbehaviour, Observation, Output};
+use crate::protocol::{
+    ColumnSpec, EventMessage, ResponseEnvelope, ResponseMessage, ResultRows, ServerError, encode_response, opcode,
+};
+use bytes::Bytes;
+use std::sync::Arc;
+
+impl Node {
+    pub(super) fn handle_misbehaviour(&mut self, misbehaviour: Misbehaviour, outputs: &mut Vec<Output>) {
+        match misbehaviour {
+            Misbehaviour::ForeignAnswer => self.send_foreign_answers(outputs),
+            Misbehaviour::ForgetPrepared => self.prepared.clear(),
+            Misbehaviour::ForceAnswers { answer, statements } => self.forced.push_back((answer, statements)),
+            Misbehaviour::EmptyPages { pages } => self.empty_pages = pages,
+            Misbehaviour::FalseStatus { about, up } => {
+                let address = if about == self.config.id {
+                    Some(self.config.address)
+                } else {
+                    self.members.state(about).map(|state| state.address)
+                };
+                // A lie does not change what the node believes it has told.
+                if let Some(address) = address {
+                    self.broadcast(&EventMessage::StatusChange(if up { "UP" } else { "DOWN" }, address), outputs);
+                }
+            }
+        }
+    }
+
+    /// An empty page in place of the next continued one, if that is forced.
+    pub(super) fn take_empty_page(
+        &mut self,
+        columns: Option<&Arc<[ColumnSpec]>>,
+        paging_state: Option<&Bytes>,
+    ) -> Option<ResultRows> {
+        let (columns, paging_state) = (columns?, paging_state?);
+        self.empty_pages = self.empty_pages.checked_sub(1)?;
+        Some(ResultRows { columns: columns.clone(), rows: Vec::new(), paging_state: Some(paging_state.clone()) })
+    }
+
+    /// What the next coordinated statement is to be answered with, if anything is forced.
+    pub(super) fn take_forced_answer(&mut self) -> Option<ResponseMessage> {
+        while let Some((answer, left)) = self.forced.front_mut() {
+            if *left == 0 {
+                self.forced.pop_front();
+                continue;
+            }
+            *left -= 1;
+            return Some(match answer {
+                ForcedAnswer::Overloaded => {
+                    let text = "Request breached global limit of requests in flight";
+                    ResponseMessage::Error(ServerError::Overloaded(text.into()))
+                }
+                ForcedAnswer::ServerError => {
+                    ResponseMessage::Error(ServerError::Server("java.lang.RuntimeException: forced".into()))
+                }
+                ForcedAnswer::IsBootstrapping => ResponseMessage::Error(ServerError::IsBootstrapping),
+                // Kind 2, no flags, one column, and then the first byte of its keyspace's length.
+                ForcedAnswer::Malformed => ResponseMessage::Raw {
+                    opcode: opcode::RESULT,
+                    body: Bytes::from_static(&[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0]),
+                },
+            });
+        }
+        None
+    }
+
+    fn send_foreign_answers(&self, outputs: &mut Vec<Output>) {
+        for (client, state) in self.clients.iter().filter(|(_, state)| state.stage == Stage::Ready) {
+            let Some(stream) = (0..=i16::MAX).rev().find(|stream| !state.busy.contains_key(stream)) else { continue };
+            let message = ResponseMessage::Void;
+            let bytes = encode_response(&state.codec, stream, &message, &ResponseEnvelope::default());
+            let (client, opcode) = (*client, message.opcode());
+            let observation = Observation::Response { client, stream, opcode, error: None, nonce: None };
+            outputs.push(Output::Observed(observation));
+            outputs.push(Output::ToClient { client, kind: ClientOutput::Response { stream }, bytes });
+        }
+    }
+}

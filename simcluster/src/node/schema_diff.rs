@@ -1,0 +1,123 @@
+//! What changed between two schemas, as the events that tell clients of it.
+
+use crate::protocol::SchemaChangeEvent;
+use crate::schema::{Keyspace, Schema, Table};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The changes from `old` to `new`: what is created after its keyspace, what is dropped before it.
+///
+/// A keyspace that is dropped is told as one change, whatever was in it.
+pub(super) fn diff(old: &Schema, new: &Schema) -> Vec<SchemaChangeEvent> {
+    let mut events = Vec::new();
+    for (name, keyspace) in &old.keyspaces {
+        match new.keyspaces.get(name) {
+            None => events.push(event("DROPPED", "KEYSPACE", name, "")),
+            Some(changed) if !Arc::ptr_eq(keyspace, changed) => diff_keyspace(keyspace, changed, &mut events),
+            Some(_) => {}
+        }
+    }
+    for (name, keyspace) in &new.keyspaces {
+        if !old.keyspaces.contains_key(name) {
+            events.push(event("CREATED", "KEYSPACE", name, ""));
+            let empty = Keyspace { tables: BTreeMap::new(), types: BTreeMap::new(), ..Keyspace::clone(keyspace) };
+            diff_keyspace(&empty, keyspace, &mut events);
+        }
+    }
+    events
+}
+
+fn diff_keyspace(old: &Keyspace, new: &Keyspace, events: &mut Vec<SchemaChangeEvent>) {
+    let keyspace = new.name.as_str();
+    if old.replication != new.replication || old.durable_writes != new.durable_writes {
+        events.push(event("UPDATED", "KEYSPACE", keyspace, ""));
+    }
+    diff_maps(&old.types, &new.types, |a, b| a == b, "TYPE", keyspace, events);
+    diff_maps(&old.tables, &new.tables, is_same_table, "TABLE", keyspace, events);
+}
+
+fn diff_maps<T>(
+    old: &BTreeMap<String, Arc<T>>,
+    new: &BTreeMap<String, Arc<T>>,
+    is_same: impl Fn(&T, &T) -> bool,
+    target: &'static str,
+    keyspace: &str,
+    events: &mut Vec<SchemaChangeEvent>,
+) {
+    for (name, was) in old {
+        match new.get(name) {
+            None => events.push(event("DROPPED", target, keyspace, name)),
+            Some(is) if !Arc::ptr_eq(was, is) && !is_same(was, is) => {
+                events.push(event("UPDATED", target, keyspace, name));
+            }
+            Some(_) => {}
+        }
+    }
+    for name in new.keys().filter(|name| !old.contains_key(*name)) {
+        events.push(event("CREATED", target, keyspace, name));
+    }
+}
+
+fn is_same_table(a: &Table, b: &Table) -> bool {
+    a.id == b.id
+        && a.columns == b.columns
+        && a.partition_key_len == b.partition_key_len
+        && a.clustering_len == b.clustering_len
+        && a.options == b.options
+        && a.indexes == b.indexes
+}
+
+fn event(change: &'static str, target: &'static str, keyspace: &str, name: &str) -> SchemaChangeEvent {
+    SchemaChangeEvent { change, target, keyspace: keyspace.to_owned(), name: name.to_owned(), arguments: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn table(id: u128) -> Arc<Table> {
+        Arc::new(Table {
+            keyspace: "k".into(),
+            name: "t".into(),
+            id: Uuid::from_u128(id),
+            columns: Vec::new(),
+            partition_key_len: 0,
+            clustering_len: 0,
+            options: BTreeMap::new(),
+            indexes: BTreeMap::new(),
+            is_counter: false,
+        })
+    }
+
+    fn schema(tables: &[(&str, Arc<Table>)], durable_writes: bool) -> Schema {
+        let keyspace = Keyspace {
+            name: "k".into(),
+            replication: BTreeMap::new(),
+            durable_writes,
+            tables: tables.iter().map(|(name, table)| ((*name).to_owned(), table.clone())).collect(),
+            types: BTreeMap::new(),
+            is_virtual: false,
+        };
+        Schema { keyspaces: [("k".to_owned(), Arc::new(keyspace))].into(), version: Uuid::nil() }
+    }
+
+    fn told(old: &Schema, new: &Schema) -> Vec<String> {
+        diff(old, new).iter().map(|e| format!("{} {} {}", e.change, e.target, e.name)).collect()
+    }
+
+    #[test]
+    fn keyspaces_come_before_their_tables_and_drops_are_one_event() {
+        let (empty, full) = (Schema::default(), schema(&[("a", table(1)), ("b", table(2))], true));
+        assert_eq!(told(&empty, &full), ["CREATED KEYSPACE ", "CREATED TABLE a", "CREATED TABLE b"]);
+        assert_eq!(told(&full, &empty), ["DROPPED KEYSPACE "]);
+        assert!(told(&full, &full.clone()).is_empty());
+    }
+
+    #[test]
+    fn a_table_created_again_is_updated_and_other_tables_are_not() {
+        let old = schema(&[("a", table(1)), ("b", table(2))], true);
+        let new = schema(&[("a", table(3)), ("b", table(2)), ("c", table(4))], false);
+        assert_eq!(told(&old, &new), ["UPDATED KEYSPACE ", "UPDATED TABLE a", "CREATED TABLE c"]);
+    }
+}
