@@ -1,0 +1,239 @@
+//! The vocabulary of faults, as data that a plan file can hold, and what a set of active faults amounts to.
+//!
+//! Most faults last from [`begin`](crate::cluster::SimCluster::inject) to end; some happen at one moment
+//! ([`Fault::is_instant`]).
+
+mod active;
+
+pub use active::{ActiveFaults, NodeFaults, Treatment};
+
+use crate::kernel::NodeId;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Fault {
+    /// The process ends; when the fault ends it is started again from what was durable.
+    Crash {
+        /// Which node.
+        node: NodeId,
+        /// How clients notice.
+        how: CrashKind,
+    },
+    /// The process stands still (a long garbage collection): its machine accepts connections, nothing is answered.
+    Pause {
+        /// Which node.
+        node: NodeId,
+    },
+    /// Some nodes are cut off from all others.
+    Partition {
+        /// The nodes that are cut off; among themselves they keep contact.
+        nodes: Vec<NodeId>,
+        /// Whether clients are cut off from them too.
+        clients: bool,
+    },
+    /// Clients and a node lose contact; what is sent arrives after the end of the fault.
+    CutClient {
+        /// Which node.
+        node: NodeId,
+        /// Which way nothing gets through.
+        direction: Direction,
+    },
+    /// Everything from and to a node takes longer.
+    SlowLink {
+        /// Which node.
+        node: NodeId,
+        /// Added to each one-way latency, in milliseconds.
+        extra_ms: u64,
+    },
+    /// The node's machine refuses new connections; existing ones live on.
+    Refuse {
+        /// Which node.
+        node: NodeId,
+    },
+    /// All client connections of a node are reset, at one moment.
+    ResetConnections {
+        /// Which node.
+        node: NodeId,
+    },
+    /// Events that a node pushes to clients are lost.
+    LoseEvents {
+        /// Which node.
+        node: NodeId,
+    },
+    /// Events that a node pushes to clients come late.
+    DelayEvents {
+        /// Which node.
+        node: NodeId,
+        /// By how many milliseconds.
+        by_ms: u64,
+    },
+    /// Events that a node pushes to clients come several times.
+    RepeatEvents {
+        /// Which node.
+        node: NodeId,
+        /// How many extra times.
+        times: u32,
+    },
+    /// Some answers of a node come late: later answers on other streams overtake them.
+    LateAnswers {
+        /// Which node.
+        node: NodeId,
+        /// By how many milliseconds.
+        by_ms: u64,
+        /// How many of a hundred answers.
+        percent: u8,
+    },
+    /// Some answers of a node never come, though the request was carried out.
+    SwallowAnswers {
+        /// Which node.
+        node: NodeId,
+        /// How many of a hundred answers.
+        percent: u8,
+    },
+    /// A node sends every client an answer that nobody asked for, at one moment.
+    ForeignAnswer {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A node forgets all prepared statements, at one moment.
+    ForgetPrepared {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A node answers the next continued pages without rows, though there are more, at one moment.
+    EmptyPages {
+        /// Which node.
+        node: NodeId,
+        /// How many pages.
+        pages: u32,
+    },
+    /// A node tells its clients something untrue about another one, at one moment.
+    FalseStatus {
+        /// The node that tells.
+        node: NodeId,
+        /// The node it speaks about.
+        about: NodeId,
+        /// Whether it says UP or DOWN.
+        up: bool,
+    },
+}
+
+/// How a crash shows on the connections of clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CrashKind {
+    /// Connections are closed in order; new ones are refused.
+    Fin,
+    /// Connections are reset; new ones are refused.
+    Rst,
+    /// The machine vanishes: nothing is answered, not even by its operating system.
+    Silence,
+}
+
+/// Which way nothing gets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Neither way.
+    Both,
+    /// What clients send is held up.
+    ToNode,
+    /// What the node sends is held up.
+    ToClient,
+}
+
+impl Fault {
+    /// Whether it happens at one moment and has no end.
+    #[must_use]
+    pub const fn is_instant(&self) -> bool {
+        matches!(
+            self,
+            Self::ResetConnections { .. }
+                | Self::ForeignAnswer { .. }
+                | Self::ForgetPrepared { .. }
+                | Self::EmptyPages { .. }
+                | Self::FalseStatus { .. }
+        )
+    }
+
+    /// Its name, as plan files write it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Crash { .. } => "crash",
+            Self::Pause { .. } => "pause",
+            Self::Partition { .. } => "partition",
+            Self::CutClient { .. } => "cut-client",
+            Self::SlowLink { .. } => "slow-link",
+            Self::Refuse { .. } => "refuse",
+            Self::ResetConnections { .. } => "reset-connections",
+            Self::LoseEvents { .. } => "lose-events",
+            Self::DelayEvents { .. } => "delay-events",
+            Self::RepeatEvents { .. } => "repeat-events",
+            Self::LateAnswers { .. } => "late-answers",
+            Self::SwallowAnswers { .. } => "swallow-answers",
+            Self::ForeignAnswer { .. } => "foreign-answer",
+            Self::ForgetPrepared { .. } => "forget-prepared",
+            Self::EmptyPages { .. } => "empty-pages",
+            Self::FalseStatus { .. } => "false-status",
+        }
+    }
+
+    /// The nodes it names.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeId> {
+        match self {
+            Self::Partition { nodes, .. } => nodes.clone(),
+            Self::FalseStatus { node, about, .. } => vec![*node, *about],
+            Self::Crash { node, .. }
+            | Self::Pause { node }
+            | Self::CutClient { node, .. }
+            | Self::SlowLink { node, .. }
+            | Self::Refuse { node }
+            | Self::ResetConnections { node }
+            | Self::LoseEvents { node }
+            | Self::DelayEvents { node, .. }
+            | Self::RepeatEvents { node, .. }
+            | Self::LateAnswers { node, .. }
+            | Self::SwallowAnswers { node, .. }
+            | Self::ForeignAnswer { node }
+            | Self::EmptyPages { node, .. }
+            | Self::ForgetPrepared { node } => vec![*node],
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        for node in self.nodes() {
+            write!(f, " {node}")?;
+        }
+        match self {
+            Self::Crash { how: CrashKind::Fin, .. } => f.write_str(" (fin)"),
+            Self::Crash { how: CrashKind::Rst, .. } => f.write_str(" (rst)"),
+            Self::Crash { how: CrashKind::Silence, .. } => f.write_str(" (silence)"),
+            Self::Partition { clients: true, .. } => f.write_str(" (from clients too)"),
+            Self::CutClient { direction: Direction::ToNode, .. } => f.write_str(" (to node)"),
+            Self::CutClient { direction: Direction::ToClient, .. } => f.write_str(" (to client)"),
+            Self::SlowLink { extra_ms, .. } => write!(f, " (+{extra_ms} ms)"),
+            Self::DelayEvents { by_ms, .. } => write!(f, " (by {by_ms} ms)"),
+            Self::RepeatEvents { times, .. } => write!(f, " ({times} times)"),
+            Self::LateAnswers { by_ms, percent, .. } => write!(f, " ({percent}% by {by_ms} ms)"),
+            Self::SwallowAnswers { percent, .. } => write!(f, " ({percent}%)"),
+            Self::EmptyPages { pages, .. } => write!(f, " ({pages})"),
+            Self::FalseStatus { up, .. } => f.write_str(if *up { " UP" } else { " DOWN" }),
+            Self::Pause { .. }
+            | Self::Partition { clients: false, .. }
+            | Self::CutClient { direction: Direction::Both, .. }
+            | Self::Refuse { .. }
+            | Self::ResetConnections { .. }
+            | Self::LoseEvents { .. }
+            | Self::ForeignAnswer { .. }
+            | Self::ForgetPrepared { .. } => Ok(()),
+        }
+    }
+}
