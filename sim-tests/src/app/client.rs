@@ -1,0 +1,373 @@
+//! The application's code: sessions, prepared statements, and one function per thing that it does.
+//!
+//! Only the driver's public API is used, the way its documentation shows. Each call carries its nonce in the custom
+//! payload and answers with the nonces that came back.
+
+use super::{KEYSPACE, album, entry_orders, entry_title, numbers_in, operation_of, playlist_id, song_id, tag, title};
+use crate::history::{Answer, Certainty, EntryRead, Failed, Nonce, SongRead};
+use crate::plan::{Action, Compression, DriverSettings, Level};
+use bytes::Bytes;
+use helenus::env::Instant;
+use helenus::{Environment, Error, PreparedStatement, QueryResult, Session};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use uuid::Uuid;
+
+/// The data centre that sessions call their own.
+pub const LOCAL_DATACENTER: &str = "dc1";
+
+/// Opens a session with the settings of a plan.
+///
+/// # Errors
+///
+/// As [`helenus::SessionBuilder::connect`].
+pub async fn connect(
+    settings: &DriverSettings,
+    environment: Environment,
+    contact_points: &[SocketAddr],
+) -> Result<Session, Error> {
+    let ms = Duration::from_millis;
+    let compression = match settings.compression {
+        Compression::None => None,
+        Compression::Lz4 => Some(helenus::protocol::compression::Compression::Lz4),
+        Compression::Snappy => Some(helenus::protocol::compression::Compression::Snappy),
+    };
+    let mut builder = Session::builder()
+        .contact_points(contact_points.iter().map(ToString::to_string))
+        .environment(environment)
+        .local_datacenter(LOCAL_DATACENTER)
+        .request_timeout(ms(settings.request_timeout_ms))
+        .connect_timeout(ms(settings.connect_timeout_ms))
+        .reconnection(Arc::new(helenus::policy::ExponentialReconnection::new(
+            ms(settings.reconnect_base_ms),
+            ms(settings.reconnect_max_ms),
+        )))
+        .schema_event_refresh_window(Some(ms(settings.schema_window_ms)))
+        .topology_event_refresh_window(Some(ms(settings.topology_window_ms)))
+        .status_event_refresh_window(Some(ms(settings.status_window_ms)))
+        .metadata_refresh_interval(ms(settings.metadata_refresh_ms))
+        .heartbeat(ms(settings.heartbeat_interval_ms), ms(settings.heartbeat_timeout_ms))
+        .page_size(settings.page_size)
+        .connections_per_node(settings.connections_per_node as usize)
+        .in_flight_max(settings.in_flight_max as usize)
+        // Orphans must be able to reach their limit, else a connection full of them would never be replaced.
+        .orphans_max((settings.in_flight_max as usize / 2).clamp(1, 256));
+    if let Some(compression) = compression {
+        builder = builder.compression(compression);
+    }
+    builder.connect().await
+}
+
+/// The application in one session.
+#[derive(Clone)]
+pub struct App {
+    session: Session,
+    add_song: PreparedStatement,
+    read_song: PreparedStatement,
+    add_tags: PreparedStatement,
+    remove_tags: PreparedStatement,
+    add_entry: PreparedStatement,
+    list_entries: PreparedStatement,
+    play: PreparedStatement,
+    read_plays: PreparedStatement,
+    register: PreparedStatement,
+}
+
+/// What one call brought, beside its outcome.
+#[derive(Clone, Debug)]
+pub struct Performed {
+    /// What the application was told.
+    pub outcome: Result<Answer, Failed>,
+    /// The nonce of each response.
+    pub mirrored: Vec<Option<Nonce>>,
+    /// Rows per page.
+    pub pages: Vec<usize>,
+    /// The longest wait for one response.
+    pub longest_wait: Duration,
+}
+
+impl App {
+    /// Prepares the statements.
+    ///
+    /// # Errors
+    ///
+    /// Of the first statement that cannot be prepared.
+    pub async fn prepare(session: Session) -> Result<Self, Error> {
+        let statement = |text: &str| text.replace("ks.", &format!("{KEYSPACE}."));
+        Ok(Self {
+            add_song: session
+                .prepare(statement("INSERT INTO ks.songs (id, title, album, artist, data) VALUES (?, ?, ?, ?, ?)"))
+                .await?,
+            read_song: session.prepare(statement("SELECT id, title, album, tags FROM ks.songs WHERE id = ?")).await?,
+            add_tags: session.prepare(statement("UPDATE ks.songs SET tags = tags + ? WHERE id = ?")).await?,
+            remove_tags: session.prepare(statement("UPDATE ks.songs SET tags = tags - ? WHERE id = ?")).await?,
+            add_entry: session
+                .prepare(statement("INSERT INTO ks.playlists (id, song_order, title) VALUES (?, ?, ?)"))
+                .await?,
+            list_entries: session.prepare(statement("SELECT song_order, title FROM ks.playlists WHERE id = ?")).await?,
+            play: session.prepare(statement("UPDATE ks.plays SET plays = plays + 1 WHERE song = ?")).await?,
+            read_plays: session.prepare(statement("SELECT plays FROM ks.plays WHERE song = ?")).await?,
+            register: session
+                .prepare(statement("INSERT INTO ks.users (name, operation) VALUES (?, ?) IF NOT EXISTS"))
+                .await?,
+            session,
+        })
+    }
+
+    /// The session.
+    #[must_use]
+    pub const fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// The coordinators that a read of `song` would try, in order.
+    ///
+    /// # Errors
+    ///
+    /// As a read whose values cannot be bound.
+    pub async fn plan_for(&self, song: u32) -> Result<Vec<Uuid>, Error> {
+        let explanation = self.session.query(&self.read_song).bind((song_id(song),)).explain().await?;
+        Ok(explanation.plan.iter().map(|node| node.host_id).collect())
+    }
+
+    /// Does what `action` says.
+    pub async fn perform(&self, nonce: Nonce, level: Level, action: &Action) -> Performed {
+        let mut trip = Trip { nonce, level, mirrored: Vec::new(), pages: Vec::new(), longest_wait: Duration::ZERO };
+        let outcome = self.try_perform(&mut trip, action).await.map_err(|error| describe(&error));
+        Performed { outcome, mirrored: trip.mirrored, pages: trip.pages, longest_wait: trip.longest_wait }
+    }
+
+    async fn try_perform(&self, trip: &mut Trip, action: &Action) -> Result<Answer, Error> {
+        match *action {
+            Action::AddSong { song } => self.add_song(trip, song).await,
+            Action::ReadSong { song } => self.read_song(trip, song).await,
+            Action::AddTag { song } => self.change_tag(trip, &self.add_tags, song, operation_of(trip.nonce)).await,
+            Action::RemoveTag { song, of } => self.change_tag(trip, &self.remove_tags, song, of).await,
+            Action::AppendToPlaylist { playlist, entries } => self.append(trip, playlist, entries).await,
+            Action::ListPlaylist { page_size, .. } | Action::ListStatic { page_size, .. } => {
+                self.list(trip, super::playlist_key(action).unwrap_or_default(), page_size).await
+            }
+            Action::Play { song } => self.play(trip, song).await,
+            Action::ReadPlays { song } => self.read_plays(trip, song).await,
+            Action::Register { user } => self.register(trip, user).await,
+            Action::CreateTable => self.create_table(trip).await,
+            Action::Mistype { song } => self.mistype(trip, song).await,
+        }
+    }
+
+    async fn add_song(&self, trip: &mut Trip, song: u32) -> Result<Answer, Error> {
+        let operation = operation_of(trip.nonce);
+        // Some rows span several reads of a socket, most do not.
+        let data = vec![b'd'; (operation as usize % 5) * 700];
+        let values = (song_id(song), title(song, operation), album(operation), format!("artist {song}"), data);
+        let query = self.session.query(&self.add_song).bind(values).idempotent(true);
+        trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        Ok(Answer::Written)
+    }
+
+    async fn read_song(&self, trip: &mut Trip, song: u32) -> Result<Answer, Error> {
+        type Row = (Uuid, Option<String>, Option<String>, Option<BTreeSet<String>>);
+        let query = self.session.query(&self.read_song).bind((song_id(song),)).idempotent(true);
+        let result = trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        let row = result.rows::<Row>()?.next().transpose()?;
+        Ok(Answer::Song(row.map(|(id, title, album, tags)| {
+            let title = title.map(|text| numbers_in(&text)).unwrap_or_default();
+            SongRead {
+                song: Some(title.first().copied().unwrap_or_else(|| super::number_of(id))),
+                title_of: title.get(1).copied(),
+                album_of: album.and_then(|text| numbers_in(&text).first().copied()),
+                tags: tags.into_iter().flatten().flat_map(|tag| numbers_in(&tag)).collect(),
+            }
+        })))
+    }
+
+    async fn change_tag(
+        &self,
+        trip: &mut Trip,
+        statement: &PreparedStatement,
+        song: u32,
+        of: u32,
+    ) -> Result<Answer, Error> {
+        let values = (BTreeSet::from([tag(of)]), song_id(song));
+        let query = self.session.query(statement).bind(values).idempotent(true);
+        trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        Ok(Answer::Written)
+    }
+
+    async fn append(&self, trip: &mut Trip, playlist: u32, entries: u32) -> Result<Answer, Error> {
+        let orders = entry_orders(trip.nonce, entries);
+        self.insert_entries(trip, playlist, orders).await
+    }
+
+    /// Fills a playlist that never changes, fifty entries a batch.
+    ///
+    /// # Errors
+    ///
+    /// Of the first batch that failed.
+    pub async fn fill(&self, nonce: Nonce, playlist: u32, entries: u32) -> Result<(), Error> {
+        let entries = i32::try_from(entries).unwrap_or(i32::MAX);
+        for first in (0..entries).step_by(50) {
+            let mut trip = Trip {
+                nonce,
+                level: Level::All,
+                mirrored: Vec::new(),
+                pages: Vec::new(),
+                longest_wait: Duration::ZERO,
+            };
+            self.insert_entries(&mut trip, playlist, first..entries.min(first + 50)).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_entries(
+        &self,
+        trip: &mut Trip,
+        playlist: u32,
+        mut orders: std::ops::Range<i32>,
+    ) -> Result<Answer, Error> {
+        let values = |order: i32| (playlist_id(playlist), order, entry_title(playlist, order));
+        if orders.len() == 1 {
+            let order = orders.next().unwrap_or_default();
+            let query = self.session.query(&self.add_entry).bind(values(order)).idempotent(true);
+            trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+            return Ok(Answer::Written);
+        }
+        let mut batch = self.session.batch(helenus::BatchType::Logged);
+        for order in orders {
+            batch = batch.push(&self.add_entry, values(order));
+        }
+        let batch = batch.idempotent(true).consistency(trip.level()).custom_payload(trip.payload());
+        trip.take(batch.execute()).await?;
+        Ok(Answer::Written)
+    }
+
+    async fn list(&self, trip: &mut Trip, playlist: u32, page_size: i32) -> Result<Answer, Error> {
+        let query = self.session.query(&self.list_entries).bind((playlist_id(playlist),)).idempotent(true);
+        let query = query.page_size(page_size).consistency(trip.level()).custom_payload(trip.payload());
+        let mut pages = query.pages();
+        let mut entries = Vec::new();
+        loop {
+            let asked = Instant::now();
+            let page = pages.next().await;
+            trip.waited(asked);
+            let Some(page) = page? else { return Ok(Answer::Entries(entries)) };
+            trip.mirrored.push(nonce_of(page.custom_payload()));
+            let before = entries.len();
+            for row in page.rows::<(i32, String)>()? {
+                let (order, text) = row?;
+                let numbers = numbers_in(&text);
+                entries.push(EntryRead {
+                    order,
+                    playlist: numbers.first().copied().unwrap_or(u32::MAX),
+                    named: numbers.get(1).and_then(|named| i32::try_from(*named).ok()).unwrap_or(-1),
+                });
+            }
+            trip.pages.push(entries.len() - before);
+        }
+    }
+
+    async fn play(&self, trip: &mut Trip, song: u32) -> Result<Answer, Error> {
+        let query = self.session.query(&self.play).bind((song_id(song),));
+        trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        Ok(Answer::Written)
+    }
+
+    async fn read_plays(&self, trip: &mut Trip, song: u32) -> Result<Answer, Error> {
+        let query = self.session.query(&self.read_plays).bind((song_id(song),)).idempotent(true);
+        let result = trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        let row = result.rows::<(helenus::value::Counter,)>()?.next().transpose()?;
+        Ok(Answer::Plays(row.map_or(0, |(plays,)| plays.0)))
+    }
+
+    async fn register(&self, trip: &mut Trip, user: u32) -> Result<Answer, Error> {
+        let operation = i32::try_from(operation_of(trip.nonce)).unwrap_or(i32::MAX);
+        let query = self.session.query(&self.register).bind((super::user_name(user), operation));
+        let result = trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        if result.was_applied() {
+            return Ok(Answer::Registered { applied: true, owner: None });
+        }
+        let row = result.rows::<helenus::value::CqlRow>()?.next().transpose()?;
+        let owner = row.map(|row| row.get::<Option<i32>>("operation")).transpose()?.flatten();
+        Ok(Answer::Registered { applied: false, owner: owner.and_then(|owner| u32::try_from(owner).ok()) })
+    }
+
+    async fn create_table(&self, trip: &mut Trip) -> Result<Answer, Error> {
+        let text = format!(
+            "CREATE TABLE IF NOT EXISTS {KEYSPACE}.extra_{} (id int PRIMARY KEY, note text)",
+            operation_of(trip.nonce)
+        );
+        trip.take(self.session.query(text).custom_payload(trip.payload()).execute()).await?;
+        Ok(Answer::Written)
+    }
+
+    async fn mistype(&self, trip: &mut Trip, song: u32) -> Result<Answer, Error> {
+        let query = self.session.query(&self.play).bind((format!("song {song}"),));
+        trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        Ok(Answer::Written)
+    }
+}
+
+/// One call on its way: what it sends along, what it notes.
+struct Trip {
+    nonce: Nonce,
+    level: Level,
+    mirrored: Vec<Option<Nonce>>,
+    pages: Vec<usize>,
+    longest_wait: Duration,
+}
+
+impl Trip {
+    fn level(&self) -> helenus::Consistency {
+        match self.level {
+            Level::One => helenus::Consistency::One,
+            Level::Two => helenus::Consistency::Two,
+            Level::Quorum => helenus::Consistency::Quorum,
+            Level::LocalQuorum => helenus::Consistency::LocalQuorum,
+            Level::All => helenus::Consistency::All,
+        }
+    }
+
+    fn payload(&self) -> BTreeMap<String, Bytes> {
+        BTreeMap::from([(NONCE.to_owned(), Bytes::copy_from_slice(&self.nonce.to_bytes()))])
+    }
+
+    /// Waits for the one response of an unpaged call.
+    async fn take(&mut self, call: impl Future<Output = Result<QueryResult, Error>>) -> Result<QueryResult, Error> {
+        let asked = Instant::now();
+        let result = call.await;
+        self.waited(asked);
+        let result = result?;
+        self.mirrored.push(nonce_of(result.custom_payload()));
+        Ok(result)
+    }
+
+    fn waited(&mut self, asked: Instant) {
+        self.longest_wait = self.longest_wait.max(Instant::now().duration_since(asked));
+    }
+}
+
+/// The key of the custom payload that nodes mirror.
+const NONCE: &str = "nonce";
+
+fn nonce_of(payload: &BTreeMap<String, Option<Bytes>>) -> Option<Nonce> {
+    Nonce::from_bytes(payload.get(NONCE)?.as_deref()?)
+}
+
+/// What the application notes of an error.
+#[must_use]
+pub fn describe(error: &Error) -> Failed {
+    let debug = format!("{:?}", error.kind());
+    Failed {
+        certainty: match error.certainty() {
+            helenus::Certainty::NotSent => Certainty::NotSent,
+            helenus::Certainty::Rejected => Certainty::Rejected,
+            helenus::Certainty::MaybeApplied => Certainty::MaybeApplied,
+            helenus::Certainty::Applied => Certainty::Applied,
+        },
+        kind: debug.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_owned(),
+        message: error.to_string(),
+        attempts: error.attempts().len(),
+    }
+}

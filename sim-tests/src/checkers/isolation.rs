@@ -1,0 +1,89 @@
+//! I27: when a connection dies, its unanswered calls are retried or failed at once.
+//!
+//! Seen from outside: a call that ends in a client timeout although the client knew that the connection of its last
+//! attempt was gone was forgotten by the driver.
+
+use super::{Class, Evidence, Failure};
+use crate::plan::PlannedFault;
+use crate::wire::{Fact, Wire, error_code, opcode};
+use simcluster::fault::{CrashKind, Fault};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Failure> {
+    // What a node or fault ends becomes known to the client when the bytes arrive, which a cut may delay.
+    let cuts = ["cut-client", "partition", "slow-link", "pause"];
+    let arrives = !evidence.plan.faults.iter().any(|fault| cuts.contains(&fault.kind().as_str()) || is_silent(fault));
+    let mut closed: BTreeMap<u64, Duration> = BTreeMap::new();
+    for fact in evidence.wire {
+        if let Wire::Closed { connection, by_client } = fact.what {
+            if by_client {
+                closed.entry(connection).or_insert(fact.caused_at);
+            } else if arrives {
+                closed.entry(connection).or_insert(fact.at + evidence.bounds.latency);
+            }
+        }
+    }
+    let facts = evidence.facts_by_nonce();
+    let mut failures = Vec::new();
+    for call in evidence.calls {
+        let (Some(completed), Some(Err(failed))) = (call.completed, &call.outcome) else { continue };
+        if !failed.is_client_timeout() {
+            continue;
+        }
+        let mut attempts: Vec<&&Fact> = facts
+            .get(&call.nonce)
+            .into_iter()
+            .flatten()
+            .filter(|f| matches!(f.what, Wire::Request { opcode, .. } if opcode::runs_statement(opcode)))
+            .collect();
+        // Attempts to slow nodes arrive after later ones to others: the order of writing counts.
+        attempts.sort_by_key(|fact| fact.caused_at);
+        // UNPREPARED is answered by repeating the same attempt.
+        let repeated = facts
+            .get(&call.nonce)
+            .into_iter()
+            .flatten()
+            .filter(|fact| matches!(fact.what, Wire::Response { error: Some(error_code::UNPREPARED), .. }));
+        // An attempt that no node saw may be the one that was waited for.
+        if attempts.len() != failed.attempts + repeated.count() {
+            continue;
+        }
+        let Some(Fact { what: Wire::Request { connection, .. }, node, .. }) = attempts.last() else { continue };
+        let Some(died) = closed.get(connection) else { continue };
+        if *died + evidence.bounds.slack * 2 < completed {
+            failures.push(Failure::new(
+                "I27",
+                Class::Safety,
+                completed,
+                format!(
+                    "{} waited for its timeout at {completed:?} though its connection {connection} to node {node} was closed at {died:?}",
+                    call.nonce
+                ),
+            ));
+        }
+    }
+    failures
+}
+
+fn is_silent(fault: &PlannedFault) -> bool {
+    matches!(fault.fault, Fault::Crash { how: CrashKind::Silence, .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{call, fact, failed, request, run};
+    use super::*;
+    use crate::history::Certainty;
+    use crate::plan::Action;
+
+    #[test]
+    fn a_call_that_outlives_its_closed_connection_fails() {
+        let timed_out = failed(Certainty::MaybeApplied, "Timeout");
+        let call = call(7, Action::Play { song: 1 }, 0, 2_000, Err(timed_out));
+        let close = |at| fact(at, Wire::Closed { connection: 1, by_client: true });
+        assert_eq!(run(check, std::slice::from_ref(&call), &[request(1, 1, 7), close(500)], None), ["I27"]);
+        assert!(run(check, std::slice::from_ref(&call), &[request(1, 1, 7), close(1_990)], None).is_empty());
+        assert!(run(check, &[call], &[request(1, 1, 7)], None).is_empty());
+    }
+}

@@ -1,0 +1,403 @@
+//! From a seed to a plan, by `proptest` strategies over a random stream that depends on the seed's bits alone.
+//!
+//! Swarm testing: each family of faults is off in half of the plans, so that the others get room; sizes come from a few
+//! quantised values, so that most plans are mild and some are absurd. Any change here changes what seeds mean and needs
+//! a new [`GENERATOR_VERSION`](crate::seed::GENERATOR_VERSION).
+
+use super::{
+    Action, ClusterShape, Compression, DriverSettings, Level, Operation, Phases, Plan, PlannedFault, Workload,
+};
+use crate::seed::{Profile, Seed, SeedError};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+use simcluster::entropy::Entropy;
+use simcluster::fault::{CrashKind, Direction, Fault};
+use simcluster::kernel::NodeId;
+
+/// The plan of a seed that was checked.
+pub(super) fn generate(seed: Seed) -> Result<Plan, SeedError> {
+    let sizes = match seed.profile {
+        Profile::Quick => Sizes { safety_ms: 10_000..=10_000, operations: 20..=60, faults: 0..=4, any_shape: false },
+        Profile::Chaos => Sizes { safety_ms: 20_000..=40_000, operations: 60..=200, faults: 3..=16, any_shape: true },
+        other => return Err(SeedError::UnsupportedProfile(other)),
+    };
+    // The key of the stream: four words drawn from the seed, the profile included, so that profiles do not correlate.
+    let entropy = Entropy::new(seed.bits);
+    let mut key = [0_u8; 32];
+    for (index, word) in key.chunks_exact_mut(8).enumerate() {
+        word.copy_from_slice(&entropy.draw(seed.profile.name(), 0, index as u64).to_le_bytes());
+    }
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &key);
+    let mut runner = TestRunner::new_with_rng(Config { failure_persistence: None, ..Config::default() }, rng);
+    let draft = draft(&sizes).new_tree(&mut runner).map(|tree| tree.current());
+    // The strategies reject nothing, so they cannot give up.
+    let Ok(draft) = draft else { return Err(SeedError::UnsupportedProfile(seed.profile)) };
+    Ok(draft.finish(seed))
+}
+
+/// What differs between profiles.
+struct Sizes {
+    safety_ms: std::ops::RangeInclusive<u64>,
+    operations: std::ops::RangeInclusive<usize>,
+    faults: std::ops::RangeInclusive<usize>,
+    any_shape: bool,
+}
+
+/// A plan before ids are given out and times are sorted.
+#[derive(Clone, Debug)]
+struct Draft {
+    cluster: ClusterShape,
+    driver: DriverSettings,
+    workload: Workload,
+    clients: u32,
+    safety_ms: u64,
+    operations: Vec<(u64, u32, Level, Action)>,
+    faults: Vec<(u64, u64, Fault)>,
+}
+
+impl Draft {
+    fn finish(mut self, seed: Seed) -> Plan {
+        self.operations.sort_by_key(|operation| operation.0);
+        self.faults.sort_by_key(|fault| fault.0);
+        // Lost events are mended by the next periodic refresh; without any, only what is read after a reconnection
+        // and what events say may bring news.
+        if self.faults.iter().any(|(_, _, fault)| matches!(fault, Fault::LoseEvents { .. })) {
+            self.driver.metadata_refresh_ms = 20_000;
+        }
+        let clients = self.clients;
+        let mut operations: Vec<Operation> = (1..)
+            .zip(self.operations)
+            .map(|(id, (at_ms, client, level, action))| Operation {
+                id,
+                at_ms,
+                client: client % clients,
+                level,
+                action,
+            })
+            .collect();
+        resolve_tags(&mut operations);
+        let faults = (1..)
+            .zip(self.faults)
+            .map(|(id, (at_ms, for_ms, fault))| PlannedFault { id, at_ms, for_ms, fault })
+            .collect();
+        Plan {
+            seed,
+            clients,
+            expect: None,
+            cluster: self.cluster,
+            driver: self.driver,
+            workload: self.workload,
+            phases: Phases { boot_ms: 60_000, safety_ms: self.safety_ms, close_ms: 5_000 },
+            operations,
+            faults,
+        }
+    }
+}
+
+/// Lets each removal name an earlier addition to the same song; a removal without one becomes an addition.
+fn resolve_tags(operations: &mut [Operation]) {
+    for index in 0..operations.len() {
+        if let Action::RemoveTag { song, of } = operations[index].action {
+            let additions: Vec<u32> = operations[..index]
+                .iter()
+                .filter(|earlier| earlier.action == Action::AddTag { song })
+                .map(|earlier| earlier.id)
+                .collect();
+            operations[index].action = match additions.get(of as usize % additions.len().max(1)) {
+                Some(of) => Action::RemoveTag { song, of: *of },
+                None => Action::AddTag { song },
+            };
+        }
+    }
+}
+
+fn draft(sizes: &Sizes) -> impl Strategy<Value = Draft> + use<> {
+    let (operations, faults, any_shape) = (sizes.operations.clone(), sizes.faults.clone(), sizes.any_shape);
+    (cluster(any_shape), driver(), workload(), 1_u32..=3, sizes.safety_ms.clone(), vec(any::<bool>(), FAMILIES))
+        .prop_flat_map(move |(cluster, driver, workload, clients, safety_ms, families)| {
+            let nodes: u32 = cluster.datacenters.iter().sum();
+            let operation = (0..safety_ms, 0_u32..3, level(), action(&workload));
+            // A family that is off yields no faults, so mild plans stay mild.
+            let families: Vec<usize> = (0..FAMILIES).filter(|family| families[*family]).collect();
+            let faults = if families.is_empty() { 0..=0 } else { faults.clone() };
+            let fault = select(if families.is_empty() { vec![0] } else { families })
+                .prop_flat_map(move |family| (0..safety_ms * 8 / 10, hold(), self::fault(family, nodes)));
+            (
+                Just((cluster, driver, workload, clients, safety_ms)),
+                vec(operation, operations.clone()),
+                vec(fault, faults),
+                storm(any_shape, nodes, safety_ms),
+            )
+        })
+        .prop_map(|((cluster, driver, workload, clients, safety_ms), operations, mut faults, storm)| {
+            faults.extend(storm);
+            Draft { cluster, driver, workload, clients, safety_ms, operations, faults }
+        })
+}
+
+fn cluster(any_shape: bool) -> BoxedStrategy<ClusterShape> {
+    let datacenters = if any_shape {
+        select(vec![vec![3], vec![3], vec![3], vec![3], vec![1], vec![4], vec![5], vec![6], vec![3, 3]]).boxed()
+    } else {
+        Just(vec![3]).boxed()
+    };
+    (
+        datacenters,
+        select(vec![1_u32, 4, 4, 8]),
+        select(vec![3_u32, 3, 3, 2]),
+        select(vec![(200_u64, 400_u64), (500, 2_000), (500, 2_000), (1_000, 20_000)]),
+        select(vec![2_000_u64, 5_000, 10_000]),
+        select(vec![500_u64, 2_000, 5_000]),
+        select(vec![4_u8, 5, 5, 5]),
+    )
+        .prop_map(|(datacenters, vnodes, rf, latency, failure_detection_ms, server_timeout_ms, protocol)| {
+            ClusterShape {
+                datacenters,
+                vnodes,
+                replication_factor: rf,
+                latency_min_us: latency.0,
+                latency_max_us: latency.1,
+                failure_detection_ms,
+                server_timeout_ms,
+                protocol_version_max: protocol,
+                release: if protocol == 5 { "5.0.8" } else { "3.11.19" }.to_owned(),
+            }
+        })
+        .boxed()
+}
+
+fn driver() -> impl Strategy<Value = DriverSettings> {
+    let reconnection = select(vec![(100_u64, 1_000_u64), (500, 5_000), (1_000, 30_000)]);
+    let windows = select(vec![(0_u64, 0_u64, 0_u64), (200, 500, 200), (2_000, 10_000, 2_000)]);
+    let heartbeat = select(vec![(1_000_u64, 500_u64), (5_000, 2_000), (30_000, 5_000)]);
+    (
+        select(vec![500_u64, 2_000, 2_000, 5_000]),
+        reconnection,
+        windows,
+        heartbeat,
+        select(vec![3_i32, 20, 5_000]),
+        select(vec![1_u32, 1, 2]),
+        select(vec![4_u32, 64, 2_048]),
+        select(vec![Compression::None, Compression::None, Compression::Lz4]),
+    )
+        .prop_map(
+            |(request_timeout_ms, reconnect, windows, heartbeat, page_size, connections, in_flight, compression)| {
+                DriverSettings {
+                    request_timeout_ms,
+                    connect_timeout_ms: 5_000,
+                    reconnect_base_ms: reconnect.0,
+                    reconnect_max_ms: reconnect.1,
+                    schema_window_ms: windows.0,
+                    topology_window_ms: windows.1,
+                    status_window_ms: windows.2,
+                    heartbeat_interval_ms: heartbeat.0,
+                    heartbeat_timeout_ms: heartbeat.1,
+                    metadata_refresh_ms: 3_600_000,
+                    page_size,
+                    connections_per_node: connections,
+                    in_flight_max: in_flight,
+                    compression,
+                }
+            },
+        )
+}
+
+fn workload() -> impl Strategy<Value = Workload> {
+    (1_u32..=3, select(vec![0_u32, 1, 7, 23, 23]))
+        .prop_map(|(static_playlists, static_entries)| Workload { static_playlists, static_entries })
+}
+
+fn level() -> impl Strategy<Value = Level> {
+    select(vec![
+        Level::Quorum,
+        Level::Quorum,
+        Level::Quorum,
+        Level::Quorum,
+        Level::LocalQuorum,
+        Level::One,
+        Level::Two,
+        Level::All,
+    ])
+}
+
+fn action(workload: &Workload) -> impl Strategy<Value = Action> + use<> {
+    let (song, playlist) = (0_u32..12, 0_u32..4);
+    let page_size = select(vec![1_i32, 2, 3, 5, 10]);
+    prop_oneof![
+        4 => song.clone().prop_map(|song| Action::AddSong { song }),
+        4 => song.clone().prop_map(|song| Action::ReadSong { song }),
+        2 => song.clone().prop_map(|song| Action::AddTag { song }),
+        1 => (song.clone(), 0_u32..8).prop_map(|(song, of)| Action::RemoveTag { song, of }),
+        3 => (playlist.clone(), select(vec![1_u32, 1, 3, 8]))
+            .prop_map(|(playlist, entries)| Action::AppendToPlaylist { playlist, entries }),
+        2 => (playlist, page_size.clone()).prop_map(|(playlist, page_size)| Action::ListPlaylist { playlist, page_size }),
+        2 => (0..workload.static_playlists, page_size)
+            .prop_map(|(playlist, page_size)| Action::ListStatic { playlist, page_size }),
+        4 => song.clone().prop_map(|song| Action::Play { song }),
+        1 => song.clone().prop_map(|song| Action::ReadPlays { song }),
+        1 => (0_u32..6).prop_map(|user| Action::Register { user }),
+        1 => song.prop_map(|song| Action::Mistype { song }),
+        2 => Just(Action::CreateTable),
+    ]
+}
+
+/// How long a fault holds: quantised, mostly short.
+fn hold() -> impl Strategy<Value = u64> {
+    select(vec![100_u64, 500, 1_000, 2_000, 4_000, 8_000])
+}
+
+/// The number of families that [`fault`] knows.
+const FAMILIES: usize = 13;
+
+fn fault(family: usize, nodes: u32) -> BoxedStrategy<Fault> {
+    let node = || (1..=nodes).prop_map(NodeId);
+    let percent = || select(vec![5_u8, 30, 100]);
+    match family {
+        0 => (node(), select(vec![CrashKind::Fin, CrashKind::Rst, CrashKind::Silence]))
+            .prop_map(|(node, how)| Fault::Crash { node, how })
+            .boxed(),
+        1 => node().prop_map(|node| Fault::Pause { node }).boxed(),
+        2 => {
+            (node(), any::<bool>()).prop_map(|(node, clients)| Fault::Partition { nodes: vec![node], clients }).boxed()
+        }
+        3 => (node(), select(vec![Direction::Both, Direction::ToNode, Direction::ToClient]))
+            .prop_map(|(node, direction)| Fault::CutClient { node, direction })
+            .boxed(),
+        4 => (node(), select(vec![5_u64, 50, 500, 3_000]))
+            .prop_map(|(node, extra_ms)| Fault::SlowLink { node, extra_ms })
+            .boxed(),
+        5 => (node(), any::<bool>())
+            .prop_map(|(node, refuse)| if refuse { Fault::Refuse { node } } else { Fault::ResetConnections { node } })
+            .boxed(),
+        6 => node().prop_map(|node| Fault::ResetConnections { node }).boxed(),
+        7 => (node(), 0_u8..3, select(vec![100_u64, 3_000]), 1_u32..=20)
+            .prop_map(|(node, kind, by_ms, times)| match kind {
+                0 => Fault::LoseEvents { node },
+                1 => Fault::DelayEvents { node, by_ms },
+                _ => Fault::RepeatEvents { node, times },
+            })
+            .boxed(),
+        8 => (node(), select(vec![50_u64, 600, 2_500, 6_000]), percent())
+            .prop_map(|(node, by_ms, percent)| Fault::LateAnswers { node, by_ms, percent })
+            .boxed(),
+        9 => (node(), percent()).prop_map(|(node, percent)| Fault::SwallowAnswers { node, percent }).boxed(),
+        10 => (node(), any::<bool>())
+            .prop_map(
+                |(node, forget)| {
+                    if forget { Fault::ForgetPrepared { node } } else { Fault::ForeignAnswer { node } }
+                },
+            )
+            .boxed(),
+        11 => (node(), 1_u32..=3).prop_map(|(node, pages)| Fault::EmptyPages { node, pages }).boxed(),
+        _ => (node(), 1..=nodes, any::<bool>())
+            .prop_map(|(node, about, up)| Fault::FalseStatus { node, about: NodeId(about), up })
+            .boxed(),
+    }
+}
+
+/// Patterns of faults that independent draws would hardly ever make; in every third chaotic plan.
+fn storm(is_chaotic: bool, nodes: u32, safety_ms: u64) -> BoxedStrategy<Vec<(u64, u64, Fault)>> {
+    if !is_chaotic {
+        return Just(Vec::new()).boxed();
+    }
+    let step = select(vec![200_u64, 1_000, 2_500]);
+    (0_u8..15, 0..safety_ms / 2, step, 1..=nodes)
+        .prop_map(move |(kind, from, step, node)| {
+            let ends = safety_ms * 9 / 10;
+            let node = NodeId(node);
+            let beats = (0..).map(|beat: u64| from + beat * step).take_while(|at| *at < ends).take(12);
+            match kind {
+                // Rolling restart: one node after the other.
+                0 => (1..=nodes)
+                    .zip((0..).map(|number: u64| from + number * step * 2))
+                    .map(|(node, at)| (at, step, Fault::Crash { node: NodeId(node), how: CrashKind::Fin }))
+                    .collect(),
+                // Flapping: one node comes and goes.
+                1 => beats.step_by(2).map(|at| (at, step, Fault::Crash { node, how: CrashKind::Rst })).collect(),
+                // Contradictory rumours about one node from all the others.
+                2 => beats
+                    .zip(0_u32..)
+                    .map(|(at, number)| {
+                        let teller = NodeId(number % nodes + 1);
+                        (at, 0, Fault::FalseStatus { node: teller, about: node, up: number % 2 == 0 })
+                    })
+                    .collect(),
+                // Every connection at once: a thundering herd of reconnections.
+                3 => (1..=nodes).map(|node| (from, 0, Fault::ResetConnections { node: NodeId(node) })).collect(),
+                // Late answers everywhere: the enemy of stream ids.
+                4 => (1..=nodes)
+                    .map(|node| (from, step * 4, Fault::LateAnswers { node: NodeId(node), by_ms: 2_500, percent: 50 }))
+                    .collect(),
+                _ => Vec::new(),
+            }
+        })
+        .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn quick(bits: u64) -> Plan {
+        Plan::generate(Seed::new(Profile::Quick, bits)).expect("supported profile")
+    }
+
+    #[test]
+    fn equal_seeds_give_equal_plans_and_others_differ() {
+        for bits in 0..20 {
+            assert_eq!(quick(bits), quick(bits));
+            assert_ne!(quick(bits).operations, quick(bits + 1).operations);
+        }
+    }
+
+    /// The meaning of a seed is a promise; when this fails on purpose, raise the generator version.
+    #[test]
+    fn the_meaning_of_a_seed_is_frozen() {
+        let text = quick(42).to_toml() + &Plan::generate(Seed::new(Profile::Chaos, 42)).expect("chaos").to_toml();
+        let hash = text
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+        assert_eq!(hash, FROZEN, "{text}");
+    }
+
+    /// FNV-1a of the two plans above.
+    const FROZEN: u64 = 4_173_066_645_769_849_691;
+
+    #[test]
+    fn generated_plans_pass_the_checks_of_plan_files() {
+        for bits in 0..100 {
+            let plan = quick(bits);
+            assert_eq!(Plan::parse(&plan.to_toml()), Ok(plan));
+        }
+    }
+
+    #[test]
+    fn every_kind_of_fault_and_operation_is_generated() {
+        let (mut faults, mut actions) = (BTreeSet::new(), BTreeSet::new());
+        for bits in 0..300 {
+            let plan = quick(bits);
+            faults.extend(plan.faults.iter().map(PlannedFault::kind));
+            actions.extend(plan.operations.iter().map(|o| std::mem::discriminant(&o.action)).map(|d| format!("{d:?}")));
+        }
+        assert_eq!(faults.len(), 16, "{faults:?}");
+        assert_eq!(actions.len(), 12, "{actions:?}");
+    }
+
+    #[test]
+    fn removed_tags_were_added_by_an_earlier_operation_on_the_same_song() {
+        for bits in 0..50 {
+            let plan = quick(bits);
+            for operation in &plan.operations {
+                if let Action::RemoveTag { song, of } = operation.action {
+                    let addition = plan.operations.iter().find(|o| o.id == of).expect("the addition exists");
+                    assert_eq!(addition.action, Action::AddTag { song });
+                    assert!(addition.id < operation.id);
+                }
+            }
+        }
+    }
+}
