@@ -212,7 +212,8 @@ async fn calm(run: &Run, apps: &[App]) {
         }
         if run.now() >= deadline {
             for (checker, message) in complaints {
-                run.fail(checker, Class::Liveness, format!("{message}, {:?} after the last fault", run.bounds.settle));
+                let class = if checker == watch::SIMULATOR { Class::Simulator } else { Class::Liveness };
+                run.fail(checker, class, format!("{message}, {:?} after the last fault", run.bounds.settle));
             }
             break;
         }

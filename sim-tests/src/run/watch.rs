@@ -4,6 +4,7 @@ use super::phases::{CLIENT, Run};
 use crate::app::{self, KEYSPACE, client::App, song_id};
 use crate::checkers::Class;
 use simcluster::engine::LedgerFact;
+use simcluster::kernel::NodeId;
 use simcluster::node::Observation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -26,12 +27,17 @@ pub(super) async fn node_states(run: Run, apps: Vec<App>) {
 /// How often sessions are looked at during the safety phase.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// The id of what only the simulated cluster can be blamed for.
+pub(super) const SIMULATOR: &str = "SIM";
+
 /// What the calm phase waits for. Remembers how far the ledger was read.
 #[derive(Default)]
 pub(super) struct Calm {
     read: usize,
     /// Open connections: their client, and whether they registered for events.
     open: BTreeMap<u64, (String, bool)>,
+    /// Which node believes which peer alive.
+    believed: BTreeSet<(NodeId, NodeId)>,
 }
 
 impl Calm {
@@ -39,6 +45,13 @@ impl Calm {
     pub(super) fn complaints(&mut self, run: &Run, apps: &[App]) -> Vec<(&'static str, String)> {
         self.read_ledger(run);
         let mut complaints = Vec::new();
+        let nodes: Vec<NodeId> = run.sim.nodes().iter().map(|node| node.id).collect();
+        for (node, peer) in nodes.iter().flat_map(|node| nodes.iter().map(move |peer| (*node, *peer))) {
+            // Until the nodes have found each other again they rightly refuse what needs several of them.
+            if node != peer && !self.believed.contains(&(node, peer)) {
+                complaints.push((SIMULATOR, format!("node {node} does not believe that {peer} is alive")));
+            }
+        }
         for (client, app) in apps.iter().enumerate() {
             let mut complain = |checker, text: String| complaints.push((checker, format!("client {client}: {text}")));
             if let Some(text) = lost_node(run, app) {
@@ -57,7 +70,7 @@ impl Calm {
     }
 
     fn read_ledger(&mut self, run: &Run) {
-        let (open, read) = (&mut self.open, self.read);
+        let (open, believed, read) = (&mut self.open, &mut self.believed, self.read);
         self.read = run.sim.ledger(|entries| {
             for entry in entries.iter().skip(read) {
                 match &entry.fact {
@@ -67,6 +80,14 @@ impl Calm {
                     LedgerFact::ConnectionClosed { connection } => {
                         open.remove(&connection.0);
                     }
+                    LedgerFact::Node(Observation::Liveness { peer, alive: true }) => {
+                        believed.insert((entry.node, *peer));
+                    }
+                    LedgerFact::Node(Observation::Liveness { peer, alive: false }) => {
+                        believed.remove(&(entry.node, *peer));
+                    }
+                    // A new process has heard of nobody yet.
+                    LedgerFact::Crashed(_) => believed.retain(|(node, _)| *node != entry.node),
                     LedgerFact::Node(Observation::Registered { client }) => {
                         if let Some((_, registered)) = open.get_mut(&client.0) {
                             *registered = true;
