@@ -104,27 +104,7 @@ impl Checker<'_> {
                 self.term(inner, &Receiver { name: name.clone(), cql_type })?
             }
             Term::Call(function, arguments) => self.call(function, arguments, receiver)?,
-            Term::List(items) => match target {
-                CqlType::List { element, .. } => {
-                    let inner = Receiver::new(&format!("value({name})"), element);
-                    fold(Expr::List(self.elements(items, &inner, "list", name)?))?
-                }
-                CqlType::Vector { element, dimensions } => {
-                    if items.len() != usize::from(*dimensions) {
-                        return Err(invalid(format!(
-                            "Invalid vector literal for {name} of type {target}; expected {dimensions} elements, but given {}",
-                            items.len()
-                        )));
-                    }
-                    let inner = Receiver::new(&format!("value({name})"), element);
-                    fold(Expr::Vector(element.as_ref().clone(), self.elements(items, &inner, "vector", name)?))?
-                }
-                _ => {
-                    return Err(invalid(format!(
-                        "Unexpected receiver type '{target}'; only list and vector are expected"
-                    )));
-                }
-            },
+            Term::List(items) => self.list(items, receiver)?,
             Term::Set(items) => match target {
                 CqlType::Set { element, .. } => {
                     let inner = Receiver::new(&format!("value({name})"), element);
@@ -189,6 +169,27 @@ impl Checker<'_> {
             },
             literal => Expr::Const(Some(self.literal(literal, receiver)?)),
         })
+    }
+
+    fn list(&mut self, items: &[Term], receiver: &Receiver) -> Result<Expr, ServerError> {
+        let Receiver { name, cql_type: target } = receiver;
+        match target {
+            CqlType::List { element, .. } => {
+                let inner = Receiver::new(&format!("value({name})"), element);
+                fold(Expr::List(self.elements(items, &inner, "list", name)?))
+            }
+            CqlType::Vector { element, dimensions } => {
+                if items.len() != usize::from(*dimensions) {
+                    return Err(invalid(format!(
+                        "Invalid vector literal for {name} of type {target}; expected {dimensions} elements, but given {}",
+                        items.len()
+                    )));
+                }
+                let inner = Receiver::new(&format!("value({name})"), element);
+                fold(Expr::Vector(element.as_ref().clone(), self.elements(items, &inner, "vector", name)?))
+            }
+            _ => Err(invalid(format!("Unexpected receiver type '{target}'; only list and vector are expected"))),
+        }
     }
 
     fn elements(&mut self, items: &[Term], inner: &Receiver, what: &str, name: &str) -> Result<Vec<Expr>, ServerError> {

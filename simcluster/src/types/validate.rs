@@ -11,99 +11,31 @@ use bytes::Bytes;
 pub fn validate(cql_type: &CqlType, bytes: &Bytes) -> Result<(), String> {
     use CqlType as T;
     let n = bytes.len();
-    let sized = |size: usize, name: &str| {
-        if n == 0 || n == size { Ok(()) } else { Err(format!("Expected {size} or 0 byte {name} ({n})")) }
-    };
+    let one_of = |sizes: &[usize], message: String| if sizes.contains(&n) { Ok(()) } else { Err(message) };
+    let sized = |size: usize, name: &str| one_of(&[0, size], format!("Expected {size} or 0 byte {name} ({n})"));
     match cql_type {
-        T::Ascii => {
-            if bytes.is_ascii() {
-                Ok(())
-            } else {
-                let bad = bytes.iter().find(|b| !b.is_ascii()).copied().unwrap_or_default();
-                Err(format!("Invalid byte for ascii: {}", bad as i8))
-            }
-        }
+        T::Ascii => match bytes.iter().find(|b| !b.is_ascii()) {
+            None => Ok(()),
+            Some(bad) => Err(format!("Invalid byte for ascii: {}", *bad as i8)),
+        },
         T::Text => std::str::from_utf8(bytes).map(|_| ()).map_err(|_| "String didn't validate.".to_owned()),
         T::Blob | T::Varint => Ok(()),
         T::Bigint | T::Counter => sized(8, "long"),
         T::Timestamp => sized(8, "long for date"),
-        T::Boolean => {
-            if n <= 1 {
-                Ok(())
-            } else {
-                Err(format!("Expected 1 or 0 byte value ({n})"))
-            }
-        }
-        T::Date => {
-            if n == 4 {
-                Ok(())
-            } else {
-                Err(format!("Expected 4 byte long for date ({n})"))
-            }
-        }
-        T::Time => {
-            if n == 8 {
-                Ok(())
-            } else {
-                Err(format!("Expected 8 byte long for time ({n})"))
-            }
-        }
-        T::Decimal => {
-            if n == 0 || n >= 4 {
-                Ok(())
-            } else {
-                Err(format!("Expected 0 or at least 4 bytes ({n})"))
-            }
-        }
-        T::Double => {
-            if n == 0 || n == 8 {
-                Ok(())
-            } else {
-                Err(format!("Expected 8 or 0 byte value for a double ({n})"))
-            }
-        }
-        T::Float => {
-            if n == 0 || n == 4 {
-                Ok(())
-            } else {
-                Err(format!("Expected 4 or 0 byte value for a float ({n})"))
-            }
-        }
+        T::Boolean => one_of(&[0, 1], format!("Expected 1 or 0 byte value ({n})")),
+        T::Date => one_of(&[4], format!("Expected 4 byte long for date ({n})")),
+        T::Time => one_of(&[8], format!("Expected 8 byte long for time ({n})")),
+        T::Decimal if matches!(n, 1..4) => Err(format!("Expected 0 or at least 4 bytes ({n})")),
+        T::Decimal => Ok(()),
+        T::Double => one_of(&[0, 8], format!("Expected 8 or 0 byte value for a double ({n})")),
+        T::Float => one_of(&[0, 4], format!("Expected 4 or 0 byte value for a float ({n})")),
         T::Int => sized(4, "int"),
-        T::Smallint => {
-            if n == 2 {
-                Ok(())
-            } else {
-                Err(format!("Expected 2 bytes for a smallint ({n})"))
-            }
-        }
-        T::Tinyint => {
-            if n == 1 {
-                Ok(())
-            } else {
-                Err(format!("Expected 1 byte for a tinyint ({n})"))
-            }
-        }
-        T::Inet => {
-            if matches!(n, 0 | 4 | 16) {
-                Ok(())
-            } else {
-                Err(format!("Expected 4 or 16 byte inet address; got {n}"))
-            }
-        }
-        T::Uuid => {
-            if matches!(n, 0 | 16) {
-                Ok(())
-            } else {
-                Err(format!("UUID should be 16 or 0 bytes ({n})"))
-            }
-        }
-        T::Timeuuid => match n {
-            0 => Ok(()),
-            16 if bytes[6] >> 4 == 1 => Ok(()),
-            16 => Err("Invalid version for TimeUUID type.".to_owned()),
-            _ => Err(format!("UUID should be 16 or 0 bytes ({n})")),
-        },
+        T::Smallint => one_of(&[2], format!("Expected 2 bytes for a smallint ({n})")),
+        T::Tinyint => one_of(&[1], format!("Expected 1 byte for a tinyint ({n})")),
+        T::Inet => one_of(&[0, 4, 16], format!("Expected 4 or 16 byte inet address; got {n}")),
+        T::Uuid => one_of(&[0, 16], format!("UUID should be 16 or 0 bytes ({n})")),
+        T::Timeuuid if n == 16 && bytes[6] >> 4 != 1 => Err("Invalid version for TimeUUID type.".to_owned()),
+        T::Timeuuid => one_of(&[0, 16], format!("UUID should be 16 or 0 bytes ({n})")),
         T::Duration => {
             if n < 3 {
                 return Err(format!("Expected at least 3 bytes for a duration ({n})"));

@@ -9,22 +9,14 @@ use syn::visit::{self, Visit};
 /// Lines of a file before its tests. Most files have 100 to 400; past this one subject has become two.
 const LINES_MAX: usize = 500;
 
-/// Files that are longer, with what they had when this was written: they may shrink, not grow.
-const LONGER: &[(&str, usize)] = &[
-    ("simcluster/src/cql/ddl.rs", 776),
-    ("simcluster/src/cql/modify.rs", 925),
-    ("simcluster/src/cql/relations.rs", 675),
-];
+/// Files that are longer, with what they have: they may shrink, not grow.
+const LONGER: &[(&str, usize)] = &[];
 
 /// Lines of a function. A flat `match` over message kinds may be long, so the list of exceptions is by name.
 const FUNCTION_LINES_MAX: usize = 100;
 
 /// Functions that are longer: (file, function, lines). They may shrink, not grow.
-const LONGER_FUNCTIONS: &[(&str, &str, usize)] = &[
-    ("simcluster/src/cql/expr.rs", "term", 107),
-    ("simcluster/src/cql/relations.rs", "check", 106),
-    ("simcluster/src/types/validate.rs", "validate", 123),
-];
+const LONGER_FUNCTIONS: &[(&str, &str, usize)] = &[];
 
 /// All checks on every file.
 pub fn check(sources: &Sources) -> Vec<Finding> {

@@ -1,0 +1,82 @@
+//! CREATE, ALTER and DROP KEYSPACE.
+
+use super::properties::keyspace_properties;
+use super::{Change, Changes, event, invalid};
+use crate::cql::ast::Properties;
+use crate::cql::system::{self, is_system};
+use crate::protocol::ServerError;
+use crate::schema::Keyspace;
+use std::collections::BTreeMap;
+
+impl Change<'_> {
+    pub(super) fn create_keyspace(
+        &self,
+        name: &str,
+        if_not_exists: bool,
+        properties: &Properties,
+    ) -> Result<Option<Changes>, ServerError> {
+        if is_system(name) {
+            return Err(invalid(format!("System keyspace '{name}' is not user-modifiable")));
+        }
+        if self.schema.keyspaces.contains_key(name) {
+            if if_not_exists {
+                return Ok(None);
+            }
+            return Err(ServerError::AlreadyExists {
+                keyspace: name.to_owned(),
+                table: String::new(),
+                message: format!("Cannot add existing keyspace \"{name}\""),
+            });
+        }
+        if name.len() > 48 || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') || name.is_empty() {
+            return Err(invalid(format!(
+                "Keyspace name must not be empty, more than 48 characters long, or contain non-alphanumeric-underscore characters (got \"{name}\")"
+            )));
+        }
+        let mut keyspace = Keyspace {
+            name: name.to_owned(),
+            replication: BTreeMap::new(),
+            durable_writes: true,
+            tables: BTreeMap::new(),
+            types: BTreeMap::new(),
+            is_virtual: false,
+        };
+        keyspace_properties(&mut keyspace, properties)?;
+        if keyspace.replication.is_empty() {
+            return Err(ServerError::Config("Missing mandatory option 'replication'".into()));
+        }
+        let rows = system::keyspace_rows(self.schema, &keyspace, self.timestamp);
+        Ok(Some((rows, event("CREATED", "KEYSPACE", name, ""))))
+    }
+
+    pub(super) fn alter_keyspace(
+        &self,
+        name: &str,
+        if_exists: bool,
+        properties: &Properties,
+    ) -> Result<Option<Changes>, ServerError> {
+        if if_exists && !self.schema.keyspaces.contains_key(name) {
+            return Ok(None);
+        }
+        let mut keyspace = Keyspace::clone(self.existing_keyspace(name)?);
+        if is_system(name) && !matches!(name, "system_auth" | "system_distributed" | "system_traces") {
+            return Err(invalid(format!("System keyspace '{name}' is not user-modifiable")));
+        }
+        keyspace_properties(&mut keyspace, properties)?;
+        let rows = system::keyspace_rows(self.schema, &keyspace, self.timestamp);
+        Ok(Some((rows, event("UPDATED", "KEYSPACE", name, ""))))
+    }
+
+    pub(super) fn drop_keyspace(&self, name: &str, if_exists: bool) -> Result<Option<Changes>, ServerError> {
+        if is_system(name) {
+            return Err(invalid(format!("System keyspace '{name}' is not user-modifiable")));
+        }
+        if if_exists && !self.schema.keyspaces.contains_key(name) {
+            return Ok(None);
+        }
+        self.existing_keyspace(name)?;
+        let tables = ["keyspaces", "tables", "columns", "types", "indexes", "dropped_columns"];
+        let rows = tables.iter().filter_map(|table| self.deletion(table, &[("keyspace_name", name)])).collect();
+        Ok(Some((rows, event("DROPPED", "KEYSPACE", name, ""))))
+    }
+}

@@ -1,0 +1,110 @@
+//! What CREATE, ALTER and DROP do to the schema, as mutations of `system_schema`.
+//!
+//! Every change is computed from the schema at the moment of execution. A dropped and recreated table has another id,
+//! so rows of the old one never come back.
+
+mod indexes;
+mod keyspaces;
+mod properties;
+mod table_changes;
+mod tables;
+mod types;
+
+pub use indexes::index_column;
+pub use tables::TableDefinition;
+pub use types::resolve_type;
+
+use super::ast::{Ddl, Name};
+use super::row::row_deletion;
+use super::system::{self, is_system, text};
+use crate::protocol::{SchemaChangeEvent, ServerError};
+use crate::schema::{Keyspace, Schema, Table};
+use crate::storage::Mutation;
+use std::sync::Arc;
+
+/// A checked DDL statement.
+#[derive(Clone, Debug)]
+pub struct SchemaStatement {
+    ddl: Ddl,
+    keyspace: Option<String>,
+}
+
+type Changes = (Vec<Mutation>, SchemaChangeEvent);
+
+impl SchemaStatement {
+    pub(super) fn new(ddl: Ddl, keyspace: Option<&str>) -> Self {
+        Self { ddl, keyspace: keyspace.map(ToOwned::to_owned) }
+    }
+
+    /// What it changes, given the schema at the moment of its execution: mutations of `system_schema` tables with
+    /// write time `timestamp`, and the event that tells clients. `None` if `IF [NOT] EXISTS` makes it do nothing.
+    ///
+    /// # Errors
+    ///
+    /// As Cassandra: already exists, does not exist, bad options, …
+    pub fn apply(&self, schema: &Schema, timestamp: i64, entropy: u64) -> Result<Option<Changes>, ServerError> {
+        let change = Change { schema, keyspace: self.keyspace.as_deref(), timestamp, entropy };
+        match &self.ddl {
+            Ddl::CreateKeyspace { name, if_not_exists, properties } => {
+                change.create_keyspace(name, *if_not_exists, properties)
+            }
+            Ddl::AlterKeyspace { name, if_exists, properties } => change.alter_keyspace(name, *if_exists, properties),
+            Ddl::DropKeyspace { name, if_exists } => change.drop_keyspace(name, *if_exists),
+            Ddl::CreateTable { .. } => change.create_table(&self.ddl),
+            Ddl::AlterTable { name, if_exists, change: what } => change.alter_table(name, *if_exists, what),
+            Ddl::DropTable { name, if_exists } => change.drop_table(name, *if_exists),
+            Ddl::CreateType { name, if_not_exists, fields } => change.create_type(name, *if_not_exists, fields),
+            Ddl::AlterType { name, if_exists, change: what } => change.alter_type(name, *if_exists, what),
+            Ddl::DropType { name, if_exists } => change.drop_type(name, *if_exists),
+            Ddl::CreateIndex { .. } => change.create_index(&self.ddl),
+            Ddl::DropIndex { name, if_exists } => change.drop_index(name, *if_exists),
+        }
+    }
+}
+
+fn invalid(message: impl Into<String>) -> ServerError {
+    ServerError::Invalid(message.into())
+}
+
+fn event(change: &'static str, target: &'static str, keyspace: &str, name: &str) -> SchemaChangeEvent {
+    SchemaChangeEvent { change, target, keyspace: keyspace.to_owned(), name: name.to_owned(), arguments: Vec::new() }
+}
+
+struct Change<'a> {
+    schema: &'a Schema,
+    keyspace: Option<&'a str>,
+    timestamp: i64,
+    entropy: u64,
+}
+
+impl Change<'_> {
+    // names
+
+    fn keyspace_of<'b>(&'b self, name: &'b Name) -> Result<&'b str, ServerError> {
+        let keyspace = name.keyspace.as_deref().or(self.keyspace).ok_or_else(no_keyspace)?;
+        if is_system(keyspace) {
+            return Err(invalid(format!("System keyspace '{keyspace}' is not user-modifiable")));
+        }
+        Ok(keyspace)
+    }
+
+    fn existing_keyspace(&self, name: &str) -> Result<&Arc<Keyspace>, ServerError> {
+        self.schema.keyspaces.get(name).ok_or_else(|| invalid(format!("Keyspace '{name}' doesn't exist")))
+    }
+
+    fn deletion(&self, table: &str, key: &[(&str, &str)]) -> Option<Mutation> {
+        let table = self.schema.table("system_schema", table)?;
+        let key: Vec<_> = key.iter().map(|(column, value)| (*column, text(value))).collect();
+        Some(row_deletion(table, self.timestamp, &key))
+    }
+
+    fn table_rows(&self, table: &Table) -> Vec<Mutation> {
+        system::table_rows(self.schema, table, false, self.timestamp)
+    }
+}
+
+/// The error of an unqualified name on a connection without keyspace.
+#[must_use]
+pub fn no_keyspace() -> ServerError {
+    invalid("No keyspace has been specified. USE a keyspace, or explicitly specify keyspace.tablename")
+}

@@ -1,0 +1,181 @@
+//! CREATE, ALTER and DROP TYPE; types as they are written, looked up.
+
+use super::{Change, Changes, event, invalid};
+use crate::cql::ast::{Name, TypeChange, TypeName};
+use crate::cql::system;
+use crate::protocol::ServerError;
+use crate::types::{CqlType, UserType};
+use std::sync::Arc;
+
+impl Change<'_> {
+    pub(super) fn create_type(
+        &self,
+        name: &Name,
+        if_not_exists: bool,
+        fields: &[(String, TypeName)],
+    ) -> Result<Option<Changes>, ServerError> {
+        let keyspace_name = self.keyspace_of(name)?;
+        let keyspace = self.existing_keyspace(keyspace_name)?;
+        if keyspace.types.contains_key(&name.name) {
+            if if_not_exists {
+                return Ok(None);
+            }
+            return Err(invalid(format!("A user type with name '{}' already exists", name.name)));
+        }
+        let mut resolved: Vec<(String, CqlType)> = Vec::new();
+        for (field, type_name) in fields {
+            if resolved.iter().any(|(present, _)| present == field) {
+                return Err(invalid(format!("Duplicate field name '{field}' in type '{}'", name.name)));
+            }
+            let cql_type = resolve_type(type_name, &|t| keyspace.types.get(t).cloned(), keyspace_name)?;
+            check_field(&cql_type)?;
+            resolved.push((field.clone(), cql_type));
+        }
+        let user_type = UserType { keyspace: keyspace_name.to_owned(), name: name.name.clone(), fields: resolved };
+        let rows = system::type_rows(self.schema, &user_type, self.timestamp);
+        Ok(Some((rows, event("CREATED", "TYPE", keyspace_name, &name.name))))
+    }
+
+    fn existing_type(&self, name: &Name, if_exists: bool) -> Result<Option<&Arc<UserType>>, ServerError> {
+        let keyspace = self.keyspace_of(name)?;
+        let found = self.schema.keyspaces.get(keyspace).and_then(|k| k.types.get(&name.name));
+        if found.is_none() && !if_exists {
+            return Err(invalid(format!("Type '{keyspace}.{}' doesn't exist", name.name)));
+        }
+        Ok(found)
+    }
+
+    pub(super) fn alter_type(
+        &self,
+        name: &Name,
+        if_exists: bool,
+        what: &TypeChange,
+    ) -> Result<Option<Changes>, ServerError> {
+        let Some(found) = self.existing_type(name, if_exists)? else { return Ok(None) };
+        let keyspace = self.existing_keyspace(&found.keyspace)?;
+        let mut user_type = UserType::clone(found);
+        match what {
+            TypeChange::Add { field, type_name, if_not_exists } => {
+                if user_type.fields.iter().any(|(present, _)| present == field) {
+                    if *if_not_exists {
+                        return Ok(None);
+                    }
+                    return Err(invalid(format!(
+                        "Cannot add field {field} to type {}.{}: a field with name {field} already exists",
+                        found.keyspace, found.name
+                    )));
+                }
+                let cql_type = resolve_type(type_name, &|t| keyspace.types.get(t).cloned(), &keyspace.name)?;
+                check_field(&cql_type)?;
+                user_type.fields.push((field.clone(), cql_type));
+            }
+            TypeChange::Rename(pairs) => {
+                for (from, to) in pairs {
+                    let unknown =
+                        || invalid(format!("Unkown field {from} in user type {}.{}", found.keyspace, found.name));
+                    let field = user_type.fields.iter_mut().find(|(f, _)| f == from).ok_or_else(unknown)?;
+                    field.0.clone_from(to);
+                }
+            }
+        }
+        let rows = system::type_rows(self.schema, &user_type, self.timestamp);
+        Ok(Some((rows, event("UPDATED", "TYPE", &found.keyspace, &found.name))))
+    }
+
+    pub(super) fn drop_type(&self, name: &Name, if_exists: bool) -> Result<Option<Changes>, ServerError> {
+        let Some(found) = self.existing_type(name, if_exists)? else { return Ok(None) };
+        let keyspace = self.existing_keyspace(&found.keyspace)?;
+        let uses = |cql_type: &CqlType| {
+            let mut used = Vec::new();
+            cql_type.user_types(&mut used);
+            used.iter().any(|t| t.name == found.name)
+        };
+        let types: Vec<_> =
+            keyspace.types.values().filter(|t| t.fields.iter().any(|(_, f)| uses(f))).map(|t| t.name.clone()).collect();
+        let tables: Vec<_> = keyspace
+            .tables
+            .values()
+            .filter(|t| t.columns.iter().any(|c| uses(&c.cql_type)))
+            .map(|t| t.name.clone())
+            .collect();
+        for (what, users) in [("user types", types), ("tables", tables)] {
+            if !users.is_empty() {
+                return Err(invalid(format!(
+                    "Cannot drop user type '{}.{}' as it is still used by {what} {}",
+                    found.keyspace,
+                    found.name,
+                    users.join(", ")
+                )));
+            }
+        }
+        let key = [("keyspace_name", found.keyspace.as_str()), ("type_name", found.name.as_str())];
+        let rows = self.deletion("types", &key).into_iter().collect();
+        Ok(Some((rows, event("DROPPED", "TYPE", &found.keyspace, &found.name))))
+    }
+}
+
+/// Looks up the names in a type.
+///
+/// # Errors
+///
+/// As Cassandra: unknown types, non-frozen collections inside collections.
+pub fn resolve_type(
+    name: &TypeName,
+    types: &dyn Fn(&str) -> Option<Arc<UserType>>,
+    keyspace: &str,
+) -> Result<CqlType, ServerError> {
+    let inner = |name: &TypeName, parent: &str| -> Result<CqlType, ServerError> {
+        let found = resolve_type(name, types, keyspace)?;
+        if found.is_multi_cell() {
+            let what = if found.is_collection() { "collections" } else { "UDTs" };
+            return Err(invalid(format!("Non-frozen {what} are not allowed inside collections: {parent}<{found}>")));
+        }
+        if found == CqlType::Counter {
+            return Err(invalid(format!("Counters are not allowed inside collections: {parent}<counter>")));
+        }
+        Ok(found)
+    };
+    Ok(match name {
+        TypeName::Named(Name { keyspace: in_keyspace, name }) => {
+            if let (None, Some(native)) = (in_keyspace, CqlType::native(name)) {
+                return Ok(native);
+            }
+            let definition = types(name).ok_or_else(|| {
+                invalid(format!("Unknown type {}.{name}", in_keyspace.as_deref().unwrap_or(keyspace)))
+            })?;
+            CqlType::Udt { definition, frozen: false }
+        }
+        TypeName::List(element) => CqlType::list(inner(element, "list")?, false),
+        TypeName::Set(element) => CqlType::set(inner(element, "set")?, false),
+        TypeName::Map(key, value) => CqlType::map(inner(key, "map")?, inner(value, "map")?, false),
+        TypeName::Tuple(parts) => {
+            let parts = parts.iter().map(|part| Ok(resolve_type(part, types, keyspace)?.freeze()));
+            CqlType::Tuple(parts.collect::<Result<Vec<_>, ServerError>>()?.into())
+        }
+        // Freezing allows everything inside to be written without its own `frozen`.
+        TypeName::Frozen(inner) => match inner.as_ref() {
+            TypeName::List(e) => CqlType::list(resolve_type(e, types, keyspace)?.freeze(), true),
+            TypeName::Set(e) => CqlType::set(resolve_type(e, types, keyspace)?.freeze(), true),
+            TypeName::Map(k, v) => CqlType::map(
+                resolve_type(k, types, keyspace)?.freeze(),
+                resolve_type(v, types, keyspace)?.freeze(),
+                true,
+            ),
+            other => resolve_type(other, types, keyspace)?.freeze(),
+        },
+        TypeName::Vector(element, dimensions) => CqlType::Vector {
+            element: Arc::new(resolve_type(element, types, keyspace)?.freeze()),
+            dimensions: *dimensions,
+        },
+    })
+}
+
+fn check_field(cql_type: &CqlType) -> Result<(), ServerError> {
+    if *cql_type == CqlType::Counter {
+        return Err(invalid("A user type cannot contain counters"));
+    }
+    if matches!(cql_type, CqlType::Udt { frozen: false, .. }) {
+        return Err(invalid("A user type cannot contain non-frozen UDTs"));
+    }
+    Ok(())
+}

@@ -1,0 +1,190 @@
+//! A statement with its values: which partitions and rows it writes, when, and for how long.
+
+use super::operations::{BoundOperation, bind_operation};
+use super::{ModificationPlan, Verb, invalid};
+use crate::cql::Bound;
+use crate::cql::ast::Op;
+use crate::cql::conditions::BoundCondition;
+use crate::cql::expr::Env;
+use crate::cql::relations::{self, Test};
+use crate::cql::row::clustering_key;
+use crate::protocol::ServerError;
+use crate::schema::Table;
+use crate::storage::{PartitionKey, Slice};
+use crate::types::{codec, text};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// Which part of a partition a write changes.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// The static columns.
+    Static,
+    /// Single rows.
+    Rows(Vec<(Bytes, Arc<[Bytes]>)>),
+    /// Ranges of rows.
+    Ranges(Vec<Slice>),
+    /// All of it.
+    Partition,
+}
+
+/// A statement with its values, for one partition.
+#[derive(Debug)]
+pub struct BoundWrite {
+    /// The statement.
+    pub plan: Arc<ModificationPlan>,
+    /// The partition.
+    pub key: PartitionKey,
+    /// Its components.
+    pub key_parts: Vec<Bytes>,
+    /// Which part of it.
+    pub target: Target,
+    /// Conditions with their values.
+    pub conditions: Vec<BoundCondition>,
+    pub(super) operations: Vec<BoundOperation>,
+    pub(super) timestamp: i64,
+    pub(super) ttl: u32,
+    pub(super) unix_seconds: i64,
+    pub(super) entropy: u64,
+    /// The first of the numbers that keep the list elements of one execution apart.
+    pub(super) sequence: u64,
+}
+
+/// The longest TTL: twenty years.
+const TTL_MAX: i64 = 630_720_000;
+
+impl ModificationPlan {
+    /// Gives the statement its values: one write per partition.
+    ///
+    /// # Errors
+    ///
+    /// As Cassandra: null keys, bad TTLs, …
+    pub fn bind(self: &Arc<Self>, env: &Env<'_>, batch_timestamp: Option<i64>) -> Result<Vec<BoundWrite>, ServerError> {
+        let table = &self.table;
+        let (tests, operations) = match &self.json {
+            Some((expr, default_unset)) => self.bind_json(env, expr, *default_unset)?,
+            None => {
+                let tests = relations::bind(table, &self.relations, env)?;
+                let mut operations = Vec::new();
+                for operation in &self.operations {
+                    operations.extend(bind_operation(table, operation, env)?);
+                }
+                (tests, operations)
+            }
+        };
+        let timestamp = match &self.timestamp {
+            None => batch_timestamp.unwrap_or(env.options.timestamp),
+            Some(expr) => match env.bound(expr)? {
+                Bound::Unset => env.options.timestamp,
+                Bound::Value(None) => return Err(invalid("Invalid null value of timestamp")),
+                Bound::Value(Some(bytes)) => text::integer(&bytes),
+            },
+        };
+        let ttl = self.time_to_live(env)?;
+        let no_clustering = !tests.iter().any(|test| match test {
+            Test::Compare(i, ..) | Test::In(i, _) => *i >= table.partition_key_len,
+            Test::Tuple(..) | Test::TupleIn(..) => true,
+            _ => false,
+        });
+        let static_only =
+            self.is_static_only(no_clustering) || self.json.is_some() && no_clustering && table.clustering_len > 0;
+        let rows = clustering_values(table, &tests);
+        let plan = relations::plan(table, tests)?;
+        if !plan.tests.is_empty() {
+            return Err(invalid(format!("Invalid restrictions in {} statement", self.verb.name())));
+        }
+        let target = self.target(static_only, no_clustering, rows, plan.slices);
+        let conditions = self.condition.bind(table, env)?;
+        let partitions = plan.partitions.unwrap_or_default();
+        let mut writes = Vec::new();
+        for key_parts in partitions {
+            let Some(key) = codec::join_partition_key(&key_parts) else {
+                return Err(invalid("Key length is longer than maximum of 65535"));
+            };
+            // Room for the elements of all list operations of this write.
+            let sequence = env.sequence() * 1000;
+            writes.push(BoundWrite {
+                plan: self.clone(),
+                key,
+                key_parts,
+                target: target.clone(),
+                conditions: conditions.clone(),
+                operations: operations.clone(),
+                timestamp,
+                ttl,
+                unix_seconds: env.options.unix_seconds,
+                entropy: env.options.entropy,
+                sequence,
+            });
+        }
+        Ok(writes)
+    }
+
+    fn time_to_live(&self, env: &Env<'_>) -> Result<u32, ServerError> {
+        let default = || {
+            let shown = self.table.options.get("default_time_to_live");
+            shown.and_then(|s| s.parse().ok()).unwrap_or_default()
+        };
+        let Some(expr) = &self.ttl else { return Ok(default()) };
+        match env.bound(expr)? {
+            Bound::Unset | Bound::Value(None) => Ok(default()),
+            Bound::Value(Some(bytes)) => {
+                let ttl = text::integer(&bytes);
+                if ttl < 0 {
+                    return Err(invalid(format!("A TTL must be greater or equal to 0, but was {ttl}")));
+                }
+                if ttl > TTL_MAX {
+                    return Err(invalid(format!("ttl is too large. requested ({ttl}) maximum ({TTL_MAX})")));
+                }
+                Ok(ttl as u32)
+            }
+        }
+    }
+
+    fn target(
+        &self,
+        static_only: bool,
+        no_clustering: bool,
+        rows: Option<Vec<Vec<Bytes>>>,
+        slices: Option<Vec<Slice>>,
+    ) -> Target {
+        let table = &self.table;
+        if static_only {
+            return Target::Static;
+        }
+        if self.verb == Verb::Delete && self.operations.is_empty() && no_clustering {
+            return if table.clustering_len == 0 && !self.condition.is_none() {
+                Target::Rows(vec![row_key(table, Vec::new())])
+            } else {
+                Target::Partition
+            };
+        }
+        match rows {
+            Some(rows) => Target::Rows(rows.into_iter().map(|values| row_key(table, values)).collect()),
+            None => Target::Ranges(slices.unwrap_or_default()),
+        }
+    }
+}
+
+/// The clustering values of every row that the tests name, if they name single rows.
+fn clustering_values(table: &Table, tests: &[Test]) -> Option<Vec<Vec<Bytes>>> {
+    let mut rows: Vec<Vec<Bytes>> = vec![Vec::new()];
+    let mut index = table.partition_key_len;
+    while index < table.partition_key_len + table.clustering_len {
+        let tuples: Vec<Vec<Bytes>> = tests.iter().find_map(|test| match test {
+            Test::Compare(i, Op::Eq, value) if *i == index => Some(vec![vec![value.clone()]]),
+            Test::In(i, values) if *i == index => Some(values.iter().map(|v| vec![v.clone()]).collect()),
+            Test::Tuple(columns, Op::Eq, values) if columns.first() == Some(&index) => Some(vec![values.clone()]),
+            Test::TupleIn(columns, tuples) if columns.first() == Some(&index) => Some(tuples.clone()),
+            _ => None,
+        })?;
+        index += tuples.first().map_or(1, Vec::len);
+        rows = rows.iter().flat_map(|row| tuples.iter().map(|t| [row.as_slice(), t.as_slice()].concat())).collect();
+    }
+    Some(rows)
+}
+
+/// The encoded key and values of a row's clustering.
+fn row_key(table: &Table, values: Vec<Bytes>) -> (Bytes, Arc<[Bytes]>) {
+    (clustering_key(table, &values), Arc::from(values))
+}

@@ -1,0 +1,57 @@
+//! INSERT JSON.
+
+use super::operations::BoundOperation;
+use super::{ModificationPlan, invalid};
+use crate::cql::ast::Op;
+use crate::cql::expr::{Env, Expr, check_value};
+use crate::cql::relations::Test;
+use crate::protocol::ServerError;
+use crate::types::json::{Json, from_json};
+
+impl ModificationPlan {
+    pub(super) fn bind_json(
+        &self,
+        env: &Env<'_>,
+        expr: &Expr,
+        default_unset: bool,
+    ) -> Result<(Vec<Test>, Vec<BoundOperation>), ServerError> {
+        let table = &self.table;
+        let written = env.value(expr)?.unwrap_or_default();
+        let written = String::from_utf8_lossy(&written).into_owned();
+        let Some(Json::Object(pairs)) = Json::parse(&written) else {
+            return Err(invalid(format!("Could not decode JSON string as a map: {written}")));
+        };
+        let column_name = |key: &str| match key.strip_prefix('"').and_then(|k| k.strip_suffix('"')) {
+            Some(exact) => exact.to_owned(),
+            None => key.to_lowercase(),
+        };
+        for (key, _) in &pairs {
+            let name = column_name(key);
+            if table.column(&name).is_none() {
+                return Err(invalid(format!("JSON values map contains unrecognized column: {name}")));
+            }
+        }
+        let (mut tests, mut operations) = (Vec::new(), Vec::new());
+        for (index, column) in table.columns.iter().enumerate() {
+            let given = pairs.iter().find(|(key, _)| column_name(key) == column.name);
+            let value = match given {
+                None if default_unset => continue,
+                None => None,
+                Some((_, json)) => from_json(&column.cql_type, json)
+                    .map_err(|e| invalid(format!("Error decoding JSON value for {}: {e}", column.name)))?,
+            };
+            if let Some(bytes) = &value {
+                check_value(&column.cql_type, bytes)?;
+            }
+            if index < table.partition_key_len + table.clustering_len {
+                match value {
+                    Some(bytes) => tests.push(Test::Compare(index, Op::Eq, bytes)),
+                    None => return Err(invalid(format!("Invalid null value in condition for column {}", column.name))),
+                }
+            } else {
+                operations.push(BoundOperation::Set(index, value));
+            }
+        }
+        Ok((tests, operations))
+    }
+}

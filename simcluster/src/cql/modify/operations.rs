@@ -1,0 +1,254 @@
+//! What a statement does to a column: checked when it is prepared, given its values when it is bound.
+
+use super::invalid;
+use crate::cql::Bound;
+use crate::cql::ast::{Assignment, Deletion, Term};
+use crate::cql::expr::{Checker, Env, Expr, Receiver};
+use crate::protocol::ServerError;
+use crate::schema::{ColumnKind, Table};
+use crate::types::{CqlType, Value, text};
+use bytes::Bytes;
+
+/// What is done to a column, by its index.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// Overwrites it.
+    Set(usize, Expr),
+    /// Overwrites an element of a list or map.
+    SetElement(usize, Expr, Expr),
+    /// Overwrites a field of a user type.
+    SetField(usize, usize, Expr),
+    /// Adds elements.
+    Append(usize, Expr),
+    /// Adds elements before the others.
+    Prepend(usize, Expr),
+    /// Removes elements or keys.
+    Remove(usize, Expr),
+    /// Adds to a counter; the flag is for subtracting.
+    Increment(usize, Expr, bool),
+    /// Deletes an element.
+    DeleteElement(usize, Expr),
+}
+
+/// An operation with its values.
+#[derive(Clone, Debug)]
+pub enum BoundOperation {
+    Set(usize, Value),
+    SetElement(usize, Bytes, Value),
+    SetField(usize, usize, Value),
+    Append(usize, Bytes),
+    Prepend(usize, Bytes),
+    Remove(usize, Bytes),
+    Increment(usize, i64),
+    DeleteElement(usize, Bytes),
+}
+
+pub fn check_assignment(
+    checker: &mut Checker<'_>,
+    table: &Table,
+    assignment: &Assignment,
+) -> Result<Operation, ServerError> {
+    let (Assignment::Set(name, _)
+    | Assignment::Element(name, ..)
+    | Assignment::Field(name, ..)
+    | Assignment::Add(name, _)
+    | Assignment::Subtract(name, _)
+    | Assignment::Prepend(name, _)) = assignment;
+    let index = table
+        .column_index(name)
+        .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
+    let column = &table.columns[index];
+    let cql_type = &column.cql_type;
+    if matches!(column.kind, ColumnKind::PartitionKey | ColumnKind::Clustering) {
+        return Err(invalid(format!("PRIMARY KEY part {name} found in SET part")));
+    }
+    let receiver = Receiver::new(name, cql_type);
+    if *cql_type == CqlType::Counter {
+        return match assignment {
+            Assignment::Add(_, term) => Ok(Operation::Increment(index, checker.term(term, &receiver)?, false)),
+            Assignment::Subtract(_, term) => Ok(Operation::Increment(index, checker.term(term, &receiver)?, true)),
+            _ => Err(invalid(format!(
+                "Cannot set the value of counter column {name} (counters can only be incremented/decremented, not set)"
+            ))),
+        };
+    }
+    let wrong_operation = |shown: &str| {
+        let what = if cql_type.is_collection() {
+            format!("frozen collection column {name}")
+        } else {
+            format!("non counter column {name}")
+        };
+        invalid(format!("Invalid operation ({shown}) for {what}"))
+    };
+    let is_open = cql_type.is_collection() && cql_type.is_multi_cell();
+    Ok(match assignment {
+        Assignment::Set(_, term) => Operation::Set(index, checker.term(term, &receiver)?),
+        Assignment::Add(_, term) if is_open => Operation::Append(index, checker.term(term, &receiver)?),
+        Assignment::Add(..) => return Err(wrong_operation(&format!("{name} = {name} + {}", shown(assignment)))),
+        Assignment::Prepend(_, term) if is_open && matches!(cql_type, CqlType::List { .. }) => {
+            Operation::Prepend(index, checker.term(term, &receiver)?)
+        }
+        Assignment::Prepend(..) => return Err(wrong_operation(&format!("{name} = {} + {name}", shown(assignment)))),
+        Assignment::Subtract(_, term) if is_open => {
+            let removed = match cql_type {
+                CqlType::Map { key, .. } => CqlType::set(key.as_ref().clone(), false),
+                other => other.clone(),
+            };
+            Operation::Remove(index, checker.term(term, &Receiver::new(name, &removed))?)
+        }
+        Assignment::Subtract(..) => {
+            return Err(wrong_operation(&format!("{name} = {name} - {}", shown(assignment))));
+        }
+        Assignment::Element(_, key, term) => {
+            let (key_type, value_type) = match cql_type {
+                CqlType::List { element, frozen: false } => (CqlType::Int, element.as_ref().clone()),
+                CqlType::Map { key, value, frozen: false } => (key.as_ref().clone(), value.as_ref().clone()),
+                _ => return Err(wrong_operation(&format!("{name}[…] = …"))),
+            };
+            let key_name = if matches!(cql_type, CqlType::List { .. }) { "idx" } else { "key" };
+            let key = checker.term(key, &Receiver::new(&format!("{key_name}({name})"), &key_type))?;
+            let value = checker.term(term, &Receiver::new(&format!("value({name})"), &value_type))?;
+            Operation::SetElement(index, key, value)
+        }
+        Assignment::Field(_, field, term) => {
+            let place = field_of(table, index, field)?;
+            let CqlType::Udt { definition, .. } = cql_type else { return Err(wrong_operation(name)) };
+            let receiver = Receiver::new(&format!("{name}.{field}"), &definition.fields[place].1);
+            Operation::SetField(index, place, checker.term(term, &receiver)?)
+        }
+    })
+}
+
+fn shown(assignment: &Assignment) -> String {
+    let (Assignment::Add(_, term) | Assignment::Subtract(_, term) | Assignment::Prepend(_, term)) = assignment else {
+        return String::new();
+    };
+    match term {
+        Term::Integer(s) | Term::Float(s) => s.clone(),
+        Term::String(s) => format!("'{s}'"),
+        _ => "?".to_owned(),
+    }
+}
+
+fn field_of(table: &Table, index: usize, field: &str) -> Result<usize, ServerError> {
+    let column = &table.columns[index];
+    let CqlType::Udt { definition, frozen } = &column.cql_type else {
+        return Err(invalid(format!(
+            "Invalid operation ({}.{field} = …) for non-UDT column {}",
+            column.name, column.name
+        )));
+    };
+    if *frozen {
+        return Err(invalid(format!(
+            "Invalid operation ({}.{field} = …) for frozen UDT column {}",
+            column.name, column.name
+        )));
+    }
+    definition
+        .fields
+        .iter()
+        .position(|(name, _)| name == field)
+        .ok_or_else(|| invalid(format!("UDT column {} does not have a field named {field}", column.name)))
+}
+
+pub fn check_deletion(checker: &mut Checker<'_>, table: &Table, deletion: &Deletion) -> Result<Operation, ServerError> {
+    let (Deletion::Column(name) | Deletion::Element(name, _) | Deletion::Field(name, _)) = deletion;
+    let index = table
+        .column_index(name)
+        .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
+    let column = &table.columns[index];
+    if matches!(column.kind, ColumnKind::PartitionKey | ColumnKind::Clustering) {
+        return Err(invalid(format!("Invalid identifier {name} for deletion (should not be a PRIMARY KEY part)")));
+    }
+    Ok(match deletion {
+        Deletion::Column(_) => Operation::Set(index, Expr::Const(None)),
+        Deletion::Element(_, key) => {
+            let key_type = match &column.cql_type {
+                CqlType::List { frozen: false, .. } => CqlType::Int,
+                CqlType::Set { element, frozen: false } => element.as_ref().clone(),
+                CqlType::Map { key, frozen: false, .. } => key.as_ref().clone(),
+                _ => return Err(invalid(format!("Invalid deletion operation for non collection column {name}"))),
+            };
+            Operation::DeleteElement(index, checker.term(key, &Receiver::new(&format!("key({name})"), &key_type))?)
+        }
+        Deletion::Field(_, field) => Operation::SetField(index, field_of(table, index, field)?, Expr::Const(None)),
+    })
+}
+
+impl Operation {
+    /// The column it is about.
+    #[must_use]
+    pub const fn column(&self) -> usize {
+        match self {
+            Self::Set(i, _)
+            | Self::SetElement(i, ..)
+            | Self::SetField(i, ..)
+            | Self::Append(i, _)
+            | Self::Prepend(i, _)
+            | Self::Remove(i, _)
+            | Self::Increment(i, ..)
+            | Self::DeleteElement(i, _) => *i,
+        }
+    }
+}
+
+pub fn bind_operation(
+    table: &Table,
+    operation: &Operation,
+    env: &Env<'_>,
+) -> Result<Option<BoundOperation>, ServerError> {
+    let name = |i: usize| table.columns[i].name.as_str();
+    let given = |expr: &Expr| {
+        Ok::<_, ServerError>(match env.bound(expr)? {
+            Bound::Value(value) => Some(value),
+            Bound::Unset => None,
+        })
+    };
+    let key = |expr: &Expr, i: usize| {
+        env.value(expr)?.ok_or_else(|| match table.columns[i].cql_type {
+            CqlType::List { .. } => invalid(format!("Invalid null value for list index for column {}", name(i))),
+            _ => invalid("Invalid null map key".to_owned()),
+        })
+    };
+    Ok(match operation {
+        Operation::Set(i, expr) => given(expr)?.map(|value| BoundOperation::Set(*i, value)),
+        Operation::SetElement(i, k, expr) => {
+            let k = key(k, *i)?;
+            given(expr)?.map(|value| BoundOperation::SetElement(*i, k, value))
+        }
+        Operation::SetField(i, field, expr) => given(expr)?.map(|value| BoundOperation::SetField(*i, *field, value)),
+        // Adding or removing null does nothing.
+        Operation::Append(i, expr) => given(expr)?.flatten().map(|value| BoundOperation::Append(*i, value)),
+        Operation::Prepend(i, expr) => given(expr)?.flatten().map(|value| BoundOperation::Prepend(*i, value)),
+        Operation::Remove(i, expr) => given(expr)?.flatten().map(|value| BoundOperation::Remove(*i, value)),
+        Operation::Increment(i, expr, negative) => match given(expr)? {
+            None => None,
+            Some(None) => return Err(invalid("Invalid null value for counter increment")),
+            Some(Some(bytes)) => {
+                let amount = text::integer(&bytes);
+                if *negative && amount == i64::MIN {
+                    return Err(invalid(format!(
+                        "The negation of {amount} overflows supported counter precision (signed 8 bytes integer)"
+                    )));
+                }
+                Some(BoundOperation::Increment(*i, if *negative { -amount } else { amount }))
+            }
+        },
+        Operation::DeleteElement(i, k) => Some(BoundOperation::DeleteElement(*i, key(k, *i)?)),
+    })
+}
+
+impl BoundOperation {
+    pub const fn column(&self) -> usize {
+        match self {
+            Self::Set(i, _)
+            | Self::SetElement(i, ..)
+            | Self::SetField(i, ..)
+            | Self::Append(i, _)
+            | Self::Prepend(i, _)
+            | Self::Remove(i, _)
+            | Self::Increment(i, _)
+            | Self::DeleteElement(i, _) => *i,
+        }
+    }
+}
