@@ -24,6 +24,7 @@ use crate::entropy::Entropy;
 use crate::fault::{CrashKind, Fault};
 use crate::kernel::{First, NodeId, SimInstant, Stop, drive, paused_runtime, race};
 use crate::network::SimStream;
+use crate::node::NodeStatus;
 use crate::ring::{Location, Token};
 use crate::schema::Schema;
 use std::fmt;
@@ -130,16 +131,21 @@ pub struct NodeTruth {
     pub up: bool,
     /// Whether its process stands still.
     pub paused: bool,
+    /// Its standing in the ring, by its own word; `None` if its machine died for good and another node replaces it.
+    pub status: Option<NodeStatus>,
 }
 
 impl SimCluster {
-    /// The addresses of all nodes: `10.0.<data centre>.<number>:9042`.
+    /// The addresses of the nodes that are part of the cluster or join it. Those of the first nodes are
+    /// `10.0.<data centre>.<number>:9042`.
     #[must_use]
     pub fn contact_points(&self) -> Vec<SocketAddr> {
-        self.simulation.world().members().iter().map(|member| member.config.address).collect()
+        let world = self.simulation.world();
+        let address = |node| world.members().get(node).map(|member| member.config.address);
+        world.members().present().into_iter().filter_map(address).collect()
     }
 
-    /// All nodes, in the order of their numbers.
+    /// All nodes that are or ever were part of the cluster, in the order of their numbers.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeTruth> {
         let world = self.simulation.world();
@@ -155,6 +161,7 @@ impl SimCluster {
                 tokens: config.tokens.clone(),
                 up: member.is_running(),
                 paused: member.is_paused(),
+                status: member.status().filter(|_| !member.is_gone()),
             }
         };
         world.members().iter().map(truth).collect()
@@ -196,6 +203,36 @@ impl SimCluster {
         for fault in crashes.filter(|fault| matches!(fault, Fault::Crash { node: crashed, .. } if *crashed == node)) {
             self.heal(&fault);
         }
+    }
+
+    /// A new node begins to join a data centre, which may be a new one; answers its number. It gets its data from the
+    /// present owners and owns its tokens once its [`NodeTruth::status`] is Normal, some seconds later.
+    pub fn add_node(&self, datacenter: &str) -> NodeId {
+        let node = self.next_number();
+        self.inject(&Fault::Join { node, datacenter: datacenter.to_owned() });
+        node
+    }
+
+    /// Tells a running node to leave the ring for good; it has left once its [`NodeTruth::status`] is Left.
+    pub fn decommission(&self, node: NodeId) {
+        self.inject(&Fault::Decommission { node });
+    }
+
+    /// Lets a node's machine die for good and a new node take over its tokens; answers the new node's number.
+    pub fn replace(&self, node: NodeId, same_address: bool) -> NodeId {
+        let with = self.next_number();
+        self.inject(&Fault::Replace { node, with, same_address });
+        with
+    }
+
+    /// Lets a node end and start with another address, as a moved container does; a crashed one has it once it starts
+    /// again. An address that another node has makes both unreachable by turns: give it one of its own.
+    pub fn restart_at(&self, node: NodeId, address: SocketAddr) {
+        self.simulation.restart_at(node, address);
+    }
+
+    fn next_number(&self) -> NodeId {
+        NodeId(self.simulation.world().members().ids().last().map_or(1, |last| last.0 + 1))
     }
 
     /// The present moment of simulated time.

@@ -6,7 +6,7 @@ use crate::entropy::Entropy;
 use crate::kernel::{Budget, NodeId};
 use crate::network::LinkConfig;
 use crate::node::NodeConfig;
-use crate::ring::{Location, Token};
+use crate::ring::Location;
 use crate::trace::LINES_DEFAULT;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -213,18 +213,12 @@ impl ClusterConfig {
 
     fn node_config(&self, id: NodeId, address: SocketAddr, location: Location, total: u32) -> NodeConfig {
         let entropy = Entropy::new(self.seed);
-        let node = u64::from(id.0);
-        let host = [entropy.draw("host-id", node, 0), entropy.draw("host-id", node, 1)];
-        let host_id = uuid::Builder::from_random_bytes((u128::from(host[0]) << 64 | u128::from(host[1])).to_be_bytes());
-        let token = |number| Token(entropy.draw("token", node, u64::from(number)).cast_signed());
-        let mut tokens: Vec<Token> = (0..self.vnodes).map(token).collect();
-        tokens.sort_unstable();
         NodeConfig {
             id,
             address,
-            host_id: host_id.into_uuid(),
+            host_id: NodeConfig::draw_host_id(&entropy, id),
             location,
-            tokens,
+            tokens: NodeConfig::draw_tokens(&entropy, id, self.vnodes),
             cluster_name: self.cluster_name.clone(),
             release: self.release.clone(),
             protocol_version_max: self.protocol_version_max,
@@ -234,6 +228,7 @@ impl ClusterConfig {
             gossip_interval: self.gossip_interval,
             mirror_custom_payload: self.mirror_custom_payload,
             forget_prepared_on_restart: self.forget_prepared_on_restart,
+            replaces: None,
             users: self.users.clone(),
             entropy,
         }

@@ -57,7 +57,7 @@ impl SimCluster {
 
 fn true_ring(members: &Members) -> Ring {
     let mut ring = Ring::default();
-    for member in members.iter() {
+    for member in members.iter().filter(|member| member.owns_tokens()) {
         let config = &member.config;
         ring.locations.insert(config.id, config.location.clone());
         ring.tokens.extend(config.tokens.iter().map(|token| (*token, config.id)));

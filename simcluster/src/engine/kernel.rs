@@ -7,6 +7,7 @@
 
 mod faults;
 mod simulation;
+mod topology;
 
 pub use simulation::Simulation;
 
@@ -257,7 +258,7 @@ impl World {
 
     /// Lets a member handle an input and carries out what it wants.
     fn handle(&mut self, node: NodeId, input: Input, caused_at: SimInstant) {
-        let now = self.node_clock();
+        let now = self.node_clock(node);
         let mut outputs = Vec::new();
         if let Some(member) = self.members.get_mut(node) {
             member.handle(now, input, caused_at, &mut outputs);
@@ -348,7 +349,8 @@ impl World {
         self.handle(node, Input::ClientClosed { client }, self.now);
     }
 
-    fn node_clock(&self) -> Now {
+    /// What a node's clocks show.
+    fn node_clock(&self, _node: NodeId) -> Now {
         Now { at: self.now, unix_micros: self.unix_micros(self.now) }
     }
 

@@ -65,6 +65,12 @@ pub enum LedgerFact {
     Paused,
     /// The process goes on.
     Resumed,
+    /// The node begins to join.
+    Joining,
+    /// The node has, or will start with, this address.
+    Moved(SocketAddr),
+    /// The machine died for good: another one replaces it.
+    Gone,
     /// A fault began (or happened, if it is instantaneous).
     FaultBegan(Fault),
     /// A fault ended.

@@ -168,7 +168,12 @@ impl ActiveFaults {
                 | Fault::ForeignAnswer { .. }
                 | Fault::ForgetPrepared { .. }
                 | Fault::EmptyPages { .. }
-                | Fault::FalseStatus { .. } => {}
+                | Fault::FalseStatus { .. }
+                | Fault::Join { .. }
+                | Fault::Decommission { .. }
+                | Fault::Replace { .. }
+                | Fault::ChangeAddress { .. }
+                | Fault::SwapAddresses { .. } => {}
             }
         }
     }

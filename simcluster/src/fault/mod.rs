@@ -119,6 +119,39 @@ pub enum Fault {
         /// Whether it says UP or DOWN.
         up: bool,
     },
+    /// A new node begins to join the ring, at one moment; it owns its tokens once it has their data.
+    Join {
+        /// The number of the new node; nothing happens if there is one with this number.
+        node: NodeId,
+        /// Its data centre, which may be a new one.
+        datacenter: String,
+    },
+    /// An operator tells a node to leave the ring for good, at one moment; it leaves once others have its data.
+    Decommission {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A node's machine dies for good, and a new node begins to take over its tokens, at one moment.
+    Replace {
+        /// The node that dies.
+        node: NodeId,
+        /// The number of the new node; nothing happens if there is one with this number.
+        with: NodeId,
+        /// Whether the new node has the old one's address.
+        same_address: bool,
+    },
+    /// A node restarts with an address that nobody has, at one moment; a crashed one has it once it starts again.
+    ChangeAddress {
+        /// Which node.
+        node: NodeId,
+    },
+    /// Two nodes restart, each with the other's address, at one moment; crashed ones have it once they start again.
+    SwapAddresses {
+        /// One node.
+        node: NodeId,
+        /// The other node.
+        with: NodeId,
+    },
 }
 
 /// How a crash shows on the connections of clients.
@@ -131,6 +164,8 @@ pub enum CrashKind {
     Rst,
     /// The machine vanishes: nothing is answered, not even by its operating system.
     Silence,
+    /// It is stopped in good order: it tells its peers, closes its connections, and new ones are refused.
+    Drain,
 }
 
 /// Which way nothing gets through.
@@ -156,6 +191,19 @@ impl Fault {
                 | Self::ForgetPrepared { .. }
                 | Self::EmptyPages { .. }
                 | Self::FalseStatus { .. }
+        ) || self.changes_topology()
+    }
+
+    /// Whether it changes who is a member, or where.
+    #[must_use]
+    pub const fn changes_topology(&self) -> bool {
+        matches!(
+            self,
+            Self::Join { .. }
+                | Self::Decommission { .. }
+                | Self::Replace { .. }
+                | Self::ChangeAddress { .. }
+                | Self::SwapAddresses { .. }
         )
     }
 
@@ -179,6 +227,11 @@ impl Fault {
             Self::ForgetPrepared { .. } => "forget-prepared",
             Self::EmptyPages { .. } => "empty-pages",
             Self::FalseStatus { .. } => "false-status",
+            Self::Join { .. } => "join",
+            Self::Decommission { .. } => "decommission",
+            Self::Replace { .. } => "replace",
+            Self::ChangeAddress { .. } => "change-address",
+            Self::SwapAddresses { .. } => "swap-addresses",
         }
     }
 
@@ -187,7 +240,9 @@ impl Fault {
     pub fn nodes(&self) -> Vec<NodeId> {
         match self {
             Self::Partition { nodes, .. } => nodes.clone(),
-            Self::FalseStatus { node, about, .. } => vec![*node, *about],
+            Self::FalseStatus { node, about: other, .. }
+            | Self::Replace { node, with: other, .. }
+            | Self::SwapAddresses { node, with: other } => vec![*node, *other],
             Self::Crash { node, .. }
             | Self::Pause { node }
             | Self::CutClient { node, .. }
@@ -201,6 +256,9 @@ impl Fault {
             | Self::SwallowAnswers { node, .. }
             | Self::ForeignAnswer { node }
             | Self::EmptyPages { node, .. }
+            | Self::Join { node, .. }
+            | Self::Decommission { node }
+            | Self::ChangeAddress { node }
             | Self::ForgetPrepared { node } => vec![*node],
         }
     }
@@ -216,6 +274,9 @@ impl fmt::Display for Fault {
             Self::Crash { how: CrashKind::Fin, .. } => f.write_str(" (fin)"),
             Self::Crash { how: CrashKind::Rst, .. } => f.write_str(" (rst)"),
             Self::Crash { how: CrashKind::Silence, .. } => f.write_str(" (silence)"),
+            Self::Crash { how: CrashKind::Drain, .. } => f.write_str(" (drain)"),
+            Self::Join { datacenter, .. } => write!(f, " ({datacenter})"),
+            Self::Replace { same_address: true, .. } => f.write_str(" (same address)"),
             Self::Partition { clients: true, .. } => f.write_str(" (from clients too)"),
             Self::CutClient { direction: Direction::ToNode, .. } => f.write_str(" (to node)"),
             Self::CutClient { direction: Direction::ToClient, .. } => f.write_str(" (to client)"),
@@ -233,6 +294,10 @@ impl fmt::Display for Fault {
             | Self::ResetConnections { .. }
             | Self::LoseEvents { .. }
             | Self::ForeignAnswer { .. }
+            | Self::Decommission { .. }
+            | Self::Replace { same_address: false, .. }
+            | Self::ChangeAddress { .. }
+            | Self::SwapAddresses { .. }
             | Self::ForgetPrepared { .. } => Ok(()),
         }
     }

@@ -39,10 +39,46 @@ pub struct NodeConfig {
     pub mirror_custom_payload: bool,
     /// Whether a restart forgets prepared statements (else they are reloaded, as Cassandra does from its table).
     pub forget_prepared_on_restart: bool,
+    /// The dead node whose tokens this one takes over, and which is forgotten once it has them.
+    pub replaces: Option<NodeId>,
     /// If set, PasswordAuthenticator with these users and passwords.
     pub users: Option<Vec<(String, String)>>,
     /// The source of the node's random choices.
     pub entropy: Entropy,
+}
+
+impl NodeConfig {
+    /// The identity that `entropy` gives to a node.
+    #[must_use]
+    pub fn draw_host_id(entropy: &Entropy, node: NodeId) -> Uuid {
+        let [high, low] = [0, 1].map(|half| u128::from(entropy.draw("host-id", u64::from(node.0), half)));
+        uuid::Builder::from_random_bytes(((high << 64) | low).to_be_bytes()).into_uuid()
+    }
+
+    /// The `count` tokens that `entropy` gives to a node, in order.
+    #[must_use]
+    pub fn draw_tokens(entropy: &Entropy, node: NodeId, count: u32) -> Vec<Token> {
+        let token = |number| Token(entropy.draw("token", u64::from(node.0), u64::from(number)).cast_signed());
+        let mut tokens: Vec<Token> = (0..count).map(token).collect();
+        tokens.sort_unstable();
+        tokens
+    }
+
+    /// A node of the same kind with an identity and tokens of its own, that gossips with `peers` at start.
+    #[must_use]
+    pub fn newcomer(&self, id: NodeId, address: SocketAddr, location: Location, peers: Vec<NodeId>) -> Self {
+        let count = u32::try_from(self.tokens.len()).unwrap_or(u32::MAX);
+        Self {
+            id,
+            address,
+            host_id: Self::draw_host_id(&self.entropy, id),
+            location,
+            tokens: Self::draw_tokens(&self.entropy, id, count),
+            peers,
+            replaces: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// A line of releases whose system tables and versions are alike.

@@ -7,7 +7,7 @@
 //! # Invariants
 //!
 //! - A state is taken only if its (generation, version) is above the known one.
-//! - `alive` holds the node itself and never a node that has left.
+//! - `alive` holds the node itself and never a node that has left or has been replaced.
 //! - The rows of `system.peers` are those of the peers that own tokens.
 
 use super::config::ReleaseLine;
@@ -30,6 +30,8 @@ pub(super) struct Members {
     peers: BTreeMap<NodeId, Peer>,
     pub(super) ring: Ring,
     pub(super) alive: BTreeSet<NodeId>,
+    /// Nodes that others have replaced: what is still said about them is void.
+    replaced: BTreeSet<NodeId>,
     next_round: SimInstant,
     /// What clients were told last about each endpoint.
     pub(super) last_status: BTreeMap<SocketAddr, &'static str>,
@@ -61,6 +63,10 @@ impl Members {
             peers.entry(node).or_default().state = Some(state);
         }
         peers.remove(&config.id);
+        let done = |state: &Arc<GossipState>| state.replaces.filter(|_| owns_tokens(state.status));
+        let mut replaced: BTreeSet<NodeId> = peers.values().filter_map(|peer| done(peer.state.as_ref()?)).collect();
+        replaced.extend(config.replaces.filter(|_| owns_tokens(status)));
+        peers.retain(|node, _| !replaced.contains(node));
         // Rounds of different nodes are apart, by a part of the interval that the seed decides.
         let interval = u64::try_from(config.gossip_interval.as_nanos()).unwrap_or(u64::MAX).max(1);
         let offset = config.entropy.draw("gossip round", u64::from(config.id.0), 0) % interval;
@@ -71,6 +77,7 @@ impl Members {
             peers,
             ring: Ring::default(),
             alive: BTreeSet::from([config.id]),
+            replaced,
             next_round: now.at + std::time::Duration::from_nanos(offset),
             last_status: BTreeMap::new(),
             last_topology: BTreeMap::new(),
@@ -116,6 +123,13 @@ impl Members {
             let state = peer.state.as_ref()?;
             owns_tokens(state.status).then_some((*node, state))
         })
+    }
+
+    /// Forgets a node whose tokens another one has taken over; answers what it said last.
+    fn forget(&mut self, node: NodeId) -> Option<Arc<GossipState>> {
+        self.alive.remove(&node);
+        self.replaced.insert(node);
+        self.peers.remove(&node)?.state
     }
 
     /// Derives token ownership from what everybody said.
@@ -164,6 +178,7 @@ impl Node {
             tokens: self.config.tokens.clone(),
             release: self.config.release.clone(),
             schema_version: self.schema.version,
+            replaces: self.config.replaces,
             status: self.members.status,
         })
     }
@@ -233,7 +248,7 @@ impl Node {
         outputs: &mut Vec<Output>,
     ) {
         let node = state.node;
-        if node == self.config.id {
+        if node == self.config.id || self.members.replaced.contains(&node) {
             return;
         }
         let known = self.members.state(node).cloned();
@@ -261,6 +276,9 @@ impl Node {
         }
         let schema_changed = known.as_ref().is_none_or(|known| known.schema_version != state.schema_version);
         self.members.peers.entry(node).or_default().state = Some(state.clone());
+        if let Some(dead) = state.replaces.filter(|_| owns_tokens(state.status)) {
+            self.forget_replaced(now, dead, state.address);
+        }
         if is_news {
             self.members.rebuild_ring(&self.config);
             self.pass_on(node, state, outputs);
@@ -271,6 +289,17 @@ impl Node {
         self.notify_change(known.as_deref(), state, outputs);
         if is_direct {
             self.handle_heartbeat(now, node, state, is_news, outputs);
+        }
+    }
+
+    /// Forgets a dead node, whose tokens one at `address` has taken over. Clients are not told, as by Cassandra.
+    pub(super) fn forget_replaced(&mut self, now: Now, dead: NodeId, address: SocketAddr) {
+        let Some(state) = self.members.forget(dead) else { return };
+        if owns_tokens(state.status) && state.address.ip() != address.ip() {
+            let timestamp = self.timestamps.next_local(now);
+            for mutation in peer_deletions(self.tables, timestamp, state.address) {
+                self.apply_local(&mutation);
+            }
         }
     }
 
@@ -333,7 +362,6 @@ impl Node {
         let had_rows = known.filter(|known| owns_tokens(known.status));
         if let Some(known) = had_rows
             && (known.address.ip() != state.address.ip() || !owns_tokens(state.status))
-            && known.address.ip() != self.config.address.ip()
         {
             // Another peer may have taken the address over by now: its rows are its own.
             let address = known.address;

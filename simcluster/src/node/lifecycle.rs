@@ -30,6 +30,12 @@ pub struct Durable {
 }
 
 impl Durable {
+    /// The node's standing in the ring when its process ended.
+    #[must_use]
+    pub fn status(&self) -> NodeStatus {
+        self.status
+    }
+
     /// The stored data, for oracles.
     #[must_use]
     pub fn store(&self) -> &Store {

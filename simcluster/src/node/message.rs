@@ -220,6 +220,8 @@ pub struct GossipState {
     pub release: String,
     /// The version of its schema.
     pub schema_version: Uuid,
+    /// Whose tokens it takes over.
+    pub replaces: Option<NodeId>,
     /// Joining, normal, leaving, left, shutting down.
     pub status: NodeStatus,
 }

@@ -10,12 +10,13 @@
 //!   that is alive has acknowledged its part.
 
 use super::Node;
-use super::message::{NodeStatus, Output, PeerMessage};
+use super::message::{GossipState, NodeStatus, Output, PeerMessage};
 use super::requests::is_local;
 use crate::kernel::{NodeId, Now, SimInstant};
 use crate::ring::{Replication, TokenRange};
 use crate::storage::{Mutation, ReadCommand, ReadTarget};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Time for writes that were begun with the old ring to end: the write timeout.
@@ -65,7 +66,8 @@ impl Node {
     fn continue_joining(&mut self, now: Now, outputs: &mut Vec<Output>) {
         let has_waited = now.at.since(self.streams.since) > RING_DELAY;
         // Existing nodes speak to a new one only once they have heard of it.
-        let all_know = self.members.peers().iter().all(|peer| self.members.has_heard(*peer));
+        let dead = self.config.replaces;
+        let all_know = self.members.peers().iter().all(|peer| Some(*peer) == dead || self.members.has_heard(*peer));
         if !all_know && !has_waited {
             return;
         }
@@ -75,12 +77,18 @@ impl Node {
         }
         let alive = &self.members.alive;
         let owners: Vec<NodeId> = self.members.owners().map(|(node, _)| node).filter(|n| alive.contains(n)).collect();
-        let has_schema = self.members.owners().all(|(_, state)| state.schema_version == self.schema.version);
+        let is_current = |(node, state): (NodeId, &Arc<GossipState>)| {
+            Some(node) == dead || state.schema_version == self.schema.version
+        };
+        let has_schema = self.members.owners().all(is_current);
         if !has_schema && !has_waited {
             return;
         }
         let missing: Vec<NodeId> = owners.into_iter().filter(|owner| !self.streams.received.contains(owner)).collect();
         if missing.is_empty() {
+            if let Some(dead) = self.config.replaces {
+                self.forget_replaced(now, dead, self.config.address);
+            }
             self.change_status(NodeStatus::Normal, outputs);
         }
         for to in missing {

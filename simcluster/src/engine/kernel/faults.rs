@@ -9,7 +9,7 @@ use crate::engine::members::Member;
 use crate::fault::{CrashKind, Fault, NodeFaults};
 use crate::kernel::NodeId;
 use crate::network::ProcessState;
-use crate::node::{ClientId, Input, Misbehaviour};
+use crate::node::{ClientId, Input, Misbehaviour, Output};
 use crate::trace::{Kind, Party};
 
 impl World {
@@ -33,7 +33,7 @@ impl World {
             Fault::FalseStatus { node, about, up } => {
                 self.misbehave(*node, Misbehaviour::FalseStatus { about: *about, up: *up });
             }
-            _ => {}
+            _ => self.change_topology(fault),
         }
         self.settle();
     }
@@ -67,7 +67,7 @@ impl World {
             let (was_running, was_paused) = (member.is_running(), member.is_paused());
             match crashed {
                 Some(how) if was_running => self.crash(node, how),
-                None if !was_running => self.start(node),
+                None if !was_running && !member.is_gone() => self.start(node),
                 _ => {}
             }
             if is_paused != was_paused {
@@ -76,11 +76,12 @@ impl World {
         }
     }
 
-    fn crash(&mut self, node: NodeId, how: CrashKind) {
+    pub(super) fn crash(&mut self, node: NodeId, how: CrashKind) {
         let name: &'static str = match how {
             CrashKind::Fin => "crashes, connections closed",
             CrashKind::Rst => "crashes, connections reset",
             CrashKind::Silence => "vanishes",
+            CrashKind::Drain => "is stopped in good order",
         };
         self.record(Kind::Process, Party::Node(node), Party::World, name.as_bytes(), || name.into());
         for connection in self.network.open_at_node(node) {
@@ -90,15 +91,22 @@ impl World {
             }
         }
         self.note(node, self.now, LedgerFact::Crashed(how));
+        let mut farewell = Vec::new();
         if let Some(member) = self.members.get_mut(node) {
-            member.crash();
+            match how {
+                CrashKind::Drain => member.shut_down(&mut farewell),
+                CrashKind::Fin | CrashKind::Rst | CrashKind::Silence => member.crash(),
+            }
         }
+        // Its connections have been closed above.
+        farewell.retain(|output| matches!(output, Output::ToPeer { .. }));
+        self.carry_out(node, self.now, farewell);
         let process = if how == CrashKind::Silence { ProcessState::Vanished } else { ProcessState::Dead };
         self.network.set_process(self.now, node, process);
     }
 
     pub(super) fn start(&mut self, node: NodeId) {
-        let now = self.node_clock();
+        let now = self.node_clock(node);
         let Some(member) = self.members.get_mut(node) else { return };
         let mut outputs = Vec::new();
         member.start(now, &mut outputs);

@@ -12,7 +12,7 @@ use super::{SimulationConfig, World, fact};
 use crate::engine::ledger::LedgerFact;
 use crate::engine::tasks::Tasks;
 use crate::fault::Fault;
-use crate::kernel::{Clock, SimInstant, Stop};
+use crate::kernel::{Clock, NodeId, SimInstant, Stop};
 use crate::network::{ConnectionId, SimStream, Wire};
 use crate::node::ClientId;
 use crate::trace::{Kind, Party};
@@ -71,7 +71,7 @@ impl Simulation {
     /// [`io::ErrorKind::NetworkUnreachable`] if no member has that address.
     pub fn connect(&self, client: &Arc<str>, address: SocketAddr) -> io::Result<SimStream> {
         let mut world = self.enter();
-        let found = world.members.iter().find(|member| member.config.address == address);
+        let found = world.members.at(address);
         let node = found.map(|member| member.config.id).ok_or(io::ErrorKind::NetworkUnreachable)?;
         let now = world.now;
         let connection = world.network.connect(now, client, node);
@@ -90,6 +90,13 @@ impl Simulation {
     /// Ends a fault; does nothing if it is not active.
     pub fn end_fault(&self, fault: &Fault) {
         self.enter().end_fault(fault);
+    }
+
+    /// Lets a node end and start with another address; a crashed one has it once it starts again.
+    pub fn restart_at(&self, node: NodeId, address: SocketAddr) {
+        let mut world = self.enter();
+        world.restart_at(&[(node, address)]);
+        world.settle();
     }
 
     /// Ends the simulation: connections that are dropped later touch nothing.

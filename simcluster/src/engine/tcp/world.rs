@@ -38,7 +38,8 @@ impl TcpCluster {
         self.members(|members| members.iter().map(|member| member.config.address).collect())
     }
 
-    /// Begins a fault, or lets it happen if it is instantaneous.
+    /// Begins a fault, or lets it happen if it is instantaneous. Nodes that would need an address of their own
+    /// (join, replace, change of address) are not served: such faults do nothing.
     pub fn inject(&self, fault: &Fault) {
         self.shared.enter().begin_fault(fault);
     }
@@ -124,7 +125,7 @@ impl Shared {
         let faults = world.faults.node(node);
         match faults.map(|faults| (faults.crashed, faults.refuses)) {
             Some((Some(CrashKind::Silence), _)) => Door::Silent,
-            Some((Some(CrashKind::Fin | CrashKind::Rst), _) | (None, true)) => Door::Shut,
+            Some((Some(CrashKind::Fin | CrashKind::Rst | CrashKind::Drain), _) | (None, true)) => Door::Shut,
             _ if world.cuts.contains(&(Endpoint::Clients, Endpoint::Node(node))) => Door::Silent,
             _ => Door::Open,
         }
@@ -367,6 +368,7 @@ impl World {
                 let misbehaviour = Misbehaviour::FalseStatus { about: *about, up: *up };
                 self.handle(*node, Input::Misbehave(misbehaviour));
             }
+            Fault::Decommission { node } => self.handle(*node, Input::Decommission),
             _ => {}
         }
     }
@@ -389,9 +391,14 @@ impl World {
             let (was_running, was_paused) = (member.is_running(), member.is_paused());
             match crashed {
                 Some(how) if was_running => {
+                    let mut farewell = Vec::new();
                     if let Some(member) = self.members.get_mut(node) {
-                        member.crash();
+                        match how {
+                            CrashKind::Drain => member.shut_down(&mut farewell),
+                            CrashKind::Fin | CrashKind::Rst | CrashKind::Silence => member.crash(),
+                        }
                     }
+                    self.carry_out(node, farewell);
                     if how != CrashKind::Silence {
                         self.close_clients(node, how == CrashKind::Rst);
                     }

@@ -33,6 +33,7 @@ fn config(id: u32, nodes: u32) -> NodeConfig {
         gossip_interval: Duration::from_secs(1),
         mirror_custom_payload: false,
         forget_prepared_on_restart: false,
+        replaces: None,
         users: None,
         entropy: Entropy::new(7),
     }
