@@ -25,6 +25,15 @@ pub trait AuthExchange: Send {
     ///
     /// A sentence saying why the exchange cannot go on.
     fn answer(&mut self, challenge: &[u8]) -> Result<Vec<u8>, String>;
+
+    /// Takes the node's last token, sent with its consent: the place to check a proof of the node's own identity.
+    ///
+    /// # Errors
+    ///
+    /// A sentence saying why the node is not to be trusted.
+    fn finish(&mut self, _token: Option<&[u8]>) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 /// User name and password, for the server's `PasswordAuthenticator`.

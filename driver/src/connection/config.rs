@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::authenticator::Authenticator;
 use crate::protocol::ProtocolVersion;
 use crate::protocol::compression::Compression;
@@ -26,6 +28,8 @@ pub struct ConnectionConfig {
     pub keyspace: Option<String>,
     /// Name the cluster must have. Default any.
     pub cluster_name: Option<String>,
+    /// Identity the node must have. Default any.
+    pub host_id: Option<Uuid>,
     /// Name of the application, reported to the node. Default none.
     pub application_name: Option<String>,
     /// Limit for connecting and the whole handshake. Default 5 s.
@@ -55,6 +59,7 @@ impl ConnectionConfig {
             authenticator: None,
             keyspace: None,
             cluster_name: None,
+            host_id: None,
             application_name: None,
             connect_timeout: Duration::from_secs(5),
             heartbeat_interval: Some(Duration::from_secs(30)),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
 use crate::protocol::response::ServerError;
 use crate::protocol::{DecodeError, EncodeError, ProtocolVersion};
 
@@ -38,6 +40,13 @@ pub enum ConnectError {
         /// Name the node reports.
         got: String,
     },
+    /// Another node answers at the address: read the list of nodes again.
+    WrongNode {
+        /// Identity the node should have.
+        expected: Uuid,
+        /// Identity the node reports.
+        got: Uuid,
+    },
     /// The keyspace cannot be used.
     Keyspace {
         /// Name of the keyspace.
@@ -69,6 +78,9 @@ impl fmt::Display for ConnectError {
             Self::AuthenticationFailed(message) => write!(f, "authentication failed: {message}"),
             Self::WrongCluster { expected, got } => {
                 write!(f, "the node belongs to cluster {got:?}, not to {expected:?}")
+            }
+            Self::WrongNode { expected, got } => {
+                write!(f, "node {got} answers at the address of node {expected}")
             }
             Self::Keyspace { keyspace, .. } => write!(f, "keyspace {keyspace:?} cannot be used"),
             Self::Refused(_) => f.write_str("the node refused the connection"),

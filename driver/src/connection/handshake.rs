@@ -1,6 +1,6 @@
 //! The steps that make a connection usable, without performing them.
 //!
-//! OPTIONS, STARTUP, authentication if asked for, the cluster's name, the keyspace. The caller
+//! OPTIONS, STARTUP, authentication if asked for, the names of cluster and node, the keyspace. The caller
 //! sends what [`Handshake`] says and hands in the answers.
 //!
 //! # Source
@@ -9,6 +9,8 @@
 //! STARTUP, whether READY or AUTHENTICATE.
 
 use std::collections::BTreeMap;
+
+use uuid::Uuid;
 
 use super::ConnectError;
 use super::authenticator::AuthExchange;
@@ -19,7 +21,7 @@ use crate::protocol::frame::SegmentFormat;
 use crate::protocol::request::{AuthResponse, EncodeRequest, EnvelopeOptions, Options, Parameters, Query, Startup};
 use crate::protocol::response::{Message, ResultBody, Rows, ServerError, ServerErrorKind};
 use crate::protocol::{Consistency, DecodeError, Opcode, ProtocolVersion};
-use crate::value::RowIterator;
+use crate::value::{CqlRow, RowIterator};
 
 /// What was learned while connecting.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +29,8 @@ use crate::value::RowIterator;
 pub struct ConnectionInfo {
     /// Name of the node's cluster.
     pub cluster_name: String,
+    /// Identity of the node, if it has one yet.
+    pub host_id: Option<Uuid>,
     /// Options the node supports, such as `COMPRESSION` and `PROTOCOL_VERSIONS`.
     pub supported: BTreeMap<String, Vec<String>>,
     /// Compression agreed on.
@@ -101,7 +105,7 @@ impl<'c> Handshake<'c> {
         }
         let foreign_version = version != self.config.protocol_version.number();
         if foreign_version && received.header.opcode != Opcode::Error {
-            return Err(DecodeError::UnexpectedVersion(version).into());
+            return Err(self.explained(DecodeError::UnexpectedVersion(version).into()));
         }
         let message = received.response.decode()?.message;
         if let Message::Error(error) = message {
@@ -116,6 +120,18 @@ impl<'c> Handshake<'c> {
                 Message::Result(ResultBody::SetKeyspace(_)) => Ok(self.done()),
                 _ => Err(ConnectError::UnexpectedAnswer("USE")),
             },
+        }
+    }
+
+    /// An answer in another version than asked for, before anything was agreed on, says which version to try: the
+    /// framing of v1 and v2 is another one and cannot be read, their number can.
+    pub(super) fn explained(&self, error: ConnectError) -> ConnectError {
+        match error {
+            ConnectError::Protocol(DecodeError::UnexpectedVersion(answered)) if !self.is_started() => {
+                let message = format!("it answers in protocol v{answered}");
+                ConnectError::UnsupportedVersion { requested: self.config.protocol_version, answered, message }
+            }
+            other => other,
         }
     }
 
@@ -169,7 +185,10 @@ impl<'c> Handshake<'c> {
 
     fn handle_token(&mut self, message: Message) -> Result<Step, ConnectError> {
         match (message, &mut self.exchange) {
-            (Message::AuthSuccess(_), _) => self.ask_cluster_name(),
+            (Message::AuthSuccess(token), Some(exchange)) => {
+                exchange.finish(token.as_deref()).map_err(ConnectError::AuthenticationFailed)?;
+                self.ask_cluster_name()
+            }
             (Message::AuthChallenge(challenge), Some(exchange)) => {
                 let answer = exchange.answer(&challenge.unwrap_or_default());
                 let token = answer.map_err(ConnectError::AuthenticationFailed)?;
@@ -181,18 +200,25 @@ impl<'c> Handshake<'c> {
 
     fn ask_cluster_name(&mut self) -> Result<Step, ConnectError> {
         self.stage = Stage::ClusterName;
-        self.send_query("SELECT cluster_name FROM system.local")
+        self.send_query("SELECT cluster_name, host_id FROM system.local")
     }
 
     fn handle_cluster_name(&mut self, message: Message) -> Result<Step, ConnectError> {
         let Message::Result(ResultBody::Rows(rows)) = message else {
             return Err(ConnectError::UnexpectedAnswer("the query for the cluster's name"));
         };
-        let got = first_text(&rows).ok_or(ConnectError::UnexpectedAnswer("the query for the cluster's name"))?;
+        let row = first_row(&rows).ok_or(ConnectError::UnexpectedAnswer("the query for the cluster's name"))?;
+        let got: String = row.get("cluster_name").unwrap_or_default();
         if let Some(expected) = self.config.cluster_name.as_ref().filter(|expected| **expected != got) {
             return Err(ConnectError::WrongCluster { expected: expected.clone(), got });
         }
         self.info.cluster_name = got;
+        self.info.host_id = row.get::<Option<Uuid>>("host_id").ok().flatten();
+        if let (Some(expected), Some(got)) = (self.config.host_id, self.info.host_id)
+            && expected != got
+        {
+            return Err(ConnectError::WrongNode { expected, got });
+        }
         let Some(keyspace) = &self.config.keyspace else { return Ok(self.done()) };
         self.stage = Stage::Keyspace;
         self.send_query(&format!("USE {}", quoted(keyspace)))
@@ -225,10 +251,9 @@ fn is_about_the_version(error: &ServerError) -> bool {
         && (message.contains("unsupported protocol version") || message.contains("beta version"))
 }
 
-fn first_text(rows: &Rows) -> Option<String> {
+fn first_row(rows: &Rows) -> Option<CqlRow> {
     let columns = rows.metadata.columns.as_ref()?;
-    let mut rows = RowIterator::<(String,)>::new(columns, &rows.content, rows.row_count).ok()?;
-    rows.next()?.ok().map(|(text,)| text)
+    RowIterator::<CqlRow>::new(columns, &rows.content, rows.row_count).ok()?.next()?.ok()
 }
 
 /// A name as CQL wants it when every character of it counts.
@@ -284,7 +309,7 @@ mod tests {
         assert!(startup.windows(3).any(|window| window == b"lz4"));
         let query = sent(handshake.handle_answer(&received(4, 2, b"")).unwrap());
         assert!(handshake.is_started());
-        assert!(query.ends_with(b"SELECT cluster_name FROM system.local\0\x01\0"));
+        assert!(query.ends_with(b"SELECT cluster_name, host_id FROM system.local\0\x01\0"));
         let set_keyspace = sent(handshake.handle_answer(&received(4, 8, CLUSTER_NAME)).unwrap());
         assert!(set_keyspace.ends_with(b"USE \"app\"\0\x01\0"));
         let Ok(Step::Done(info)) = handshake.handle_answer(&received(4, 8, b"\0\0\0\x03\0\x03app")) else {
@@ -342,6 +367,40 @@ mod tests {
         let error = handshake.handle_answer(&received(4, 8, CLUSTER_NAME)).err();
         let expected = ConnectError::WrongCluster { expected: "Sparta".to_owned(), got: "Troy".to_owned() };
         assert_eq!(error, Some(expected));
+    }
+
+    #[test]
+    fn another_node_at_the_address_is_refused_by_its_host_id() {
+        let identity: &[u8] = b"\0\0\0\x02\0\0\0\x01\0\0\0\x02\0\x06system\0\x05local\0\x0Ccluster_name\0\x0D\
+            \0\x07host_id\0\x0C\0\0\0\x01\0\0\0\x04Troy\0\0\0\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x07";
+        let (asked, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
+        for (expected, is_welcome) in [(None, true), (Some(asked), true), (Some(other), false)] {
+            let mut config = config(ProtocolVersion::V4);
+            config.host_id = expected;
+            let mut handshake = Handshake::new(&config);
+            handshake.handle_answer(&received(4, 6, SUPPORTED)).unwrap();
+            handshake.handle_answer(&received(4, 2, b"")).unwrap();
+            match handshake.handle_answer(&received(4, 8, identity)) {
+                Ok(Step::Done(info)) => assert_eq!((info.host_id, is_welcome), (Some(asked), true)),
+                Ok(Step::Send(_)) => panic!("not done"),
+                Err(error) => {
+                    assert_eq!((error, is_welcome), (ConnectError::WrongNode { expected: other, got: asked }, false));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_answer_in_another_version_names_the_version_to_try() {
+        let config = config(ProtocolVersion::V5);
+        for answered in [1, 2, 4, 66] {
+            let error = Handshake::new(&config).explained(DecodeError::UnexpectedVersion(answered).into());
+            let ConnectError::UnsupportedVersion { answered: number, message, .. } = error else { panic!("{error}") };
+            assert_eq!((number, message), (answered, format!("it answers in protocol v{answered}")));
+        }
+        let supported_in_4 = received(4, 6, SUPPORTED);
+        let error = Handshake::new(&config).handle_answer(&supported_in_4).err();
+        assert!(matches!(error, Some(ConnectError::UnsupportedVersion { answered: 4, .. })), "{error:?}");
     }
 
     #[test]

@@ -64,6 +64,15 @@ impl Heartbeat {
         self.timeouts = self.timeouts.saturating_add(u32::try_from(count).unwrap_or(u32::MAX));
     }
 
+    /// Somebody suspects the node: `true` if a probe must be sent now, `false` if one is outstanding.
+    pub(super) fn handle_probe_request(&mut self, now: Instant) -> bool {
+        if self.probe_due.is_some() {
+            return false;
+        }
+        self.probe_due = Some(now + self.timeout);
+        true
+    }
+
     /// Whether recent requests got no answer: prefer other nodes until the probe is answered.
     pub(super) fn is_suspect(&self) -> bool {
         self.timeouts >= SUSPICIOUS_TIMEOUTS
@@ -139,7 +148,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_byte_read_clears_the_suspicion() {
+    async fn a_requested_probe_is_sent_once_and_given_the_usual_time() {
+        let (mut heartbeat, at) = start();
+        assert!(heartbeat.handle_probe_request(at(1_000)));
+        assert!(!heartbeat.handle_probe_request(at(2_000)), "one is outstanding");
+        assert_eq!(heartbeat.handle_timeout(at(5_999)), None);
+        assert_eq!(heartbeat.handle_timeout(at(6_000)), Some(Close));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_clears_the_suspicion() {
         let (mut heartbeat, at) = start();
         heartbeat.handle_request_timeouts(2);
         heartbeat.handle_response(at(1));

@@ -140,6 +140,11 @@ impl Connection {
         self.handle.shared.lock().stats
     }
 
+    /// Asks the node for a sign of life now, unless it is being asked: one that does not answer in time is given up.
+    pub fn probe(&self) {
+        self.handle.shared.request_probe();
+    }
+
     /// Closes the connection at once; calls in flight fail.
     pub fn close(&self, why: &'static str) {
         self.handle.shared.request_close(CloseReason::Requested(why));

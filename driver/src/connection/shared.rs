@@ -48,6 +48,8 @@ pub(super) struct State {
     pub(super) io_task: Option<Waker>,
     pub(super) sink: Option<EventSink>,
     pub(super) is_suspect: bool,
+    /// The I/O task shall send a heartbeat now.
+    pub(super) is_probe_requested: bool,
     pub(super) stats: ConnectionStats,
     close_requested: Option<CloseReason>,
     retiring: Option<CloseReason>,
@@ -74,6 +76,7 @@ impl Shared {
                 io_task: None,
                 sink: None,
                 is_suspect: false,
+                is_probe_requested: false,
                 stats: ConnectionStats::default(),
                 close_requested: None,
                 retiring: None,
@@ -192,6 +195,14 @@ impl Shared {
         let mut state = self.lock();
         if state.retiring.is_none() {
             state.retire(reason);
+        }
+    }
+
+    pub(super) fn request_probe(&self) {
+        let mut state = self.lock();
+        if state.refusal().is_none() {
+            state.is_probe_requested = true;
+            state.wake_io_task();
         }
     }
 

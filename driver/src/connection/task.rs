@@ -61,7 +61,7 @@ async fn connect(
         }
         stream.write_all(&request).await.map_err(unreachable)?;
         stream.flush().await.map_err(unreachable)?;
-        let received = read_one(&mut *stream, &mut inbound).await?;
+        let received = read_one(&mut *stream, &mut inbound).await.map_err(|error| handshake.explained(error))?;
         let was_started = handshake.is_started();
         match handshake.handle_answer(&received)? {
             Step::Send(next) => request = next,
@@ -144,6 +144,9 @@ impl IoTask {
             match &mut state.io_task {
                 Some(waker) => waker.clone_from(cx.waker()),
                 none => *none = Some(cx.waker().clone()),
+            }
+            if std::mem::take(&mut state.is_probe_requested) && self.heartbeat.handle_probe_request(Instant::now()) {
+                self.send_probe(&mut state);
             }
         }
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
@@ -309,16 +312,18 @@ impl IoTask {
             }
             match self.heartbeat.handle_timeout(now) {
                 Some(HeartbeatAction::Close) => return Poll::Ready(Turn::Close(CloseReason::HeartbeatTimeout)),
-                Some(HeartbeatAction::SendProbe) => {
-                    state.stats.heartbeats += 1;
-                    // A request without a body always can be encoded.
-                    let _ = self.shared.enqueue(&mut state, &Options, StreamId::HEARTBEAT);
-                }
+                Some(HeartbeatAction::SendProbe) => self.send_probe(&mut state),
                 None => {}
             }
         }
         self.wake.drain(..).for_each(Waker::wake);
         Poll::Ready(Turn::Again)
+    }
+
+    fn send_probe(&self, state: &mut State) {
+        state.stats.heartbeats += 1;
+        // A request without a body always can be encoded.
+        let _ = self.shared.enqueue(state, &Options, StreamId::HEARTBEAT);
     }
 
     /// Closes the socket, then fails every caller and tells every watcher.

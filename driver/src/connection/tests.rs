@@ -144,6 +144,59 @@ async fn a_silent_node_is_given_up_and_its_callers_may_have_been_heard() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn events_and_half_answers_do_not_count_as_life() {
+    let (connection, mut peer) = connected(config()).await;
+    let start = Instant::now();
+    let request = query("lost");
+    let (outcome, ()) = tokio::join!(connection.call(&request, None), async {
+        let request = peer.request().await;
+        // Something each second, and nothing of it shows that the node hears.
+        let answer = peer.envelope(request.stream, Opcode::Result, &[0; 100]);
+        let event = peer.envelope(-1, Opcode::Event, b"\0\x01X\0\x01Y");
+        for part in std::iter::repeat_n(&event[..], 10).chain(answer.chunks(1).take(60)) {
+            if peer.stream.write_all(part).await.is_err() {
+                break;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+    });
+    assert!(start.elapsed().as_secs() >= 35);
+    assert_eq!(outcome, Err(CallError::MaybeSent(CloseReason::HeartbeatTimeout)));
+    assert_eq!(connection.closed().await, CloseReason::HeartbeatTimeout);
+    assert_eq!(connection.stats().events, 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_answer_postpones_the_heartbeat() {
+    let (connection, mut peer) = connected(config()).await;
+    let start = Instant::now();
+    let request = query("x");
+    sleep(Duration::from_secs(20)).await;
+    let (outcome, ()) = tokio::join!(connection.call(&request, None), async {
+        let request = peer.request().await;
+        peer.answer(request.stream, Opcode::Result, b"").await;
+    });
+    outcome.unwrap();
+    assert_eq!(peer.request().await.opcode, Opcode::Options);
+    assert_eq!(start.elapsed().as_secs(), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_requested_probe_is_sent_at_once_and_a_silent_node_is_given_up() {
+    let (connection, mut peer) = connected(config()).await;
+    let start = Instant::now();
+    connection.probe();
+    connection.probe();
+    assert_eq!(peer.request().await.opcode, Opcode::Options);
+    peer.answer(0, Opcode::Supported, SUPPORTED).await;
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!((connection.stats().heartbeats, connection.is_usable()), (1, true));
+    connection.probe();
+    assert_eq!(connection.closed().await, CloseReason::HeartbeatTimeout);
+    assert_eq!(start.elapsed().as_secs(), 6);
+}
+
+#[tokio::test(start_paused = true)]
 async fn three_timeouts_in_a_row_probe_at_once() {
     let (connection, _peer) = connected(config()).await;
     let start = Instant::now();
@@ -385,6 +438,94 @@ async fn an_unsupported_version_and_a_hang_up_are_told_apart() {
         drop(peers.recv().await);
     });
     assert!(matches!(outcome, Err(ConnectError::Unreachable(_))), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_of_version_1_or_2_is_refused_by_name_and_not_misread() {
+    for version in [1, 2] {
+        let (environment, mut peers) = environment(1 << 20);
+        let (outcome, ()) = tokio::join!(Connection::open(&environment, config()), async {
+            let mut peer = Peer::new(peers.recv().await.unwrap(), ProtocolVersion::V4, None);
+            peer.request().await;
+            let header = [0x80 | version, 0, 0, 0, 0, 0, 0, 0x0A];
+            let error = [&header[..], b"\0\0\0\x0A\0\x04what"].concat();
+            peer.stream.write_all(&error).await.unwrap();
+        });
+        let Err(ConnectError::UnsupportedVersion { answered, message, .. }) = outcome else { panic!("{outcome:?}") };
+        assert_eq!((answered, message), (version, format!("it answers in protocol v{version}")));
+    }
+}
+
+/// Proves knowledge of a secret in two rounds, and wants a proof in return.
+struct MutualAuthenticator;
+
+struct MutualExchange;
+
+impl Authenticator for MutualAuthenticator {
+    fn start(&self, server_class: &str, _: SocketAddr) -> Result<Box<dyn AuthExchange>, String> {
+        match server_class {
+            "com.example.Mutual" => Ok(Box::new(MutualExchange)),
+            other => Err(format!("{other} is not mutual")),
+        }
+    }
+}
+
+impl AuthExchange for MutualExchange {
+    fn initial_token(&mut self) -> Vec<u8> {
+        b"hello".to_vec()
+    }
+
+    fn answer(&mut self, challenge: &[u8]) -> Result<Vec<u8>, String> {
+        Ok([b"answer to ", challenge].concat())
+    }
+
+    fn finish(&mut self, token: Option<&[u8]>) -> Result<(), String> {
+        if token == Some(b"proof") { Ok(()) } else { Err("the node could not prove itself".to_owned()) }
+    }
+}
+
+/// Connects with [`MutualAuthenticator`] to a node of this class that ends with this token.
+async fn authenticate(class: &str, final_token: &[u8]) -> Result<(), ConnectError> {
+    let (environment, mut peers) = environment(1 << 20);
+    let config = ConnectionConfig {
+        authenticator: Some(Arc::new(MutualAuthenticator)),
+        protocol_version: ProtocolVersion::V5,
+        ..config()
+    };
+    let peer_side = async {
+        let mut peer = Peer::new(peers.recv().await.unwrap(), ProtocolVersion::V5, None);
+        peer.request().await;
+        peer.answer(0, Opcode::Supported, SUPPORTED).await;
+        peer.request().await;
+        let class = [&[0, u8::try_from(class.len()).unwrap()], class.as_bytes()].concat();
+        peer.answer(0, Opcode::Authenticate, &class).await;
+        // Everything behind the first answer to STARTUP travels in segments.
+        peer.format = Some(SegmentFormat::Plain);
+        assert_eq!(peer.request().await.body, b"\0\0\0\x05hello");
+        peer.answer(0, Opcode::AuthChallenge, b"\0\0\0\x01?").await;
+        assert_eq!(peer.request().await.body, b"\0\0\0\x0Banswer to ?");
+        let token = [&[0, 0, 0, u8::try_from(final_token.len()).unwrap()], final_token].concat();
+        peer.answer(0, Opcode::AuthSuccess, &token).await;
+        peer.request().await;
+        peer.answer(0, Opcode::Result, CLUSTER_NAME).await;
+        std::future::pending::<()>().await;
+    };
+    // The node waits for ever once the driver has left; only the driver's outcome counts.
+    let opened = Connection::open(&environment, config);
+    tokio::select! {
+        biased;
+        opened = opened => opened.map(drop),
+        () = peer_side => unreachable!("the node never ends"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_custom_authenticator_answers_challenges_and_checks_the_nodes_own_proof() {
+    assert_eq!(authenticate("com.example.Mutual", b"proof").await, Ok(()));
+    let expected = ConnectError::AuthenticationFailed("the node could not prove itself".to_owned());
+    assert_eq!(authenticate("com.example.Mutual", b"guess").await, Err(expected));
+    let expected = ConnectError::AuthenticationFailed("com.example.Other is not mutual".to_owned());
+    assert_eq!(authenticate("com.example.Other", b"").await, Err(expected));
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,15 +13,16 @@ use std::time::Duration;
 use tracing::debug;
 use uuid::Uuid;
 
+use super::listener::NodeListeners;
 use super::metadata_queries::{MetadataError, Topology, read_keyspaces, read_topology};
 use super::refresh_window::RefreshWindows;
-use crate::connection::{Connection, EventSink};
+use crate::connection::{ConnectError, Connection, EventSink};
 use crate::env::{Environment, Instant, timeout};
 use crate::policy::{AddressTranslation, LoadBalancing, Reconnection};
 use crate::pool::ConnectionFactory;
-use crate::protocol::EventKind;
 use crate::protocol::response::Message;
-use crate::topology::{ClusterSnapshot, Schema};
+use crate::protocol::{EventKind, ProtocolVersion};
+use crate::topology::{ClusterSnapshot, Node, Schema};
 
 /// What the control connection needs to know.
 pub(crate) struct ControlSettings {
@@ -32,6 +33,7 @@ pub(crate) struct ControlSettings {
     pub load_balancing: Arc<dyn LoadBalancing>,
     pub translation: Arc<dyn AddressTranslation>,
     pub windows: RefreshWindows,
+    pub node_listeners: NodeListeners,
     /// Time between two reads of the list of nodes while no event arrives.
     pub refresh_interval: Duration,
     /// Limit of opening a control connection, reading included, and of each later refresh.
@@ -113,12 +115,34 @@ pub(crate) async fn establish_first(
     Err(failures)
 }
 
+/// Connects in a version that every node of the cluster speaks, which is known only once the nodes are.
 async fn establish(
     settings: &ControlSettings,
     address: SocketAddr,
     sink: &EventSink,
 ) -> Result<Established, MetadataError> {
     let deadline = Instant::now() + settings.timeout;
+    let attempt = async {
+        loop {
+            let (control, topology) = open_and_read_nodes(settings, address, sink, deadline).await?;
+            if let Some(common) = newest_common_version(&topology.nodes) {
+                settings.factory.lower_version(common);
+            }
+            if control.connection.version() <= settings.factory.version() {
+                let schema = Schema { keyspaces: read_keyspaces(&control.connection, None, deadline).await? };
+                return Ok(Established { control, topology, schema });
+            }
+        }
+    };
+    timeout(settings.timeout, attempt).await.unwrap_or(Err(MetadataError::Connect(ConnectError::Timeout)))
+}
+
+async fn open_and_read_nodes(
+    settings: &ControlSettings,
+    address: SocketAddr,
+    sink: &EventSink,
+    deadline: Instant,
+) -> Result<(ControlConnection, Topology), MetadataError> {
     let connection =
         settings.factory.open_control(&settings.environment, address).await.map_err(MetadataError::Connect)?;
     let mut control = ControlConnection { connection, dialled: address, use_peers_v2: true };
@@ -126,8 +150,13 @@ async fn establish(
     let topology =
         read_topology(&control.connection, address, &mut control.use_peers_v2, &*settings.translation, deadline)
             .await?;
-    let schema = Schema { keyspaces: read_keyspaces(&control.connection, None, deadline).await? };
-    Ok(Established { control, topology, schema })
+    Ok((control, topology))
+}
+
+/// The newest version that every node speaks, as far as their releases tell.
+pub(super) fn newest_common_version(nodes: &[Node]) -> Option<ProtocolVersion> {
+    let releases = nodes.iter().filter_map(|node| node.release_version.as_deref());
+    releases.filter_map(ProtocolVersion::newest_of_release).min()
 }
 
 async fn register(connection: &Connection, sink: &EventSink, deadline: Instant) -> Result<(), MetadataError> {
@@ -160,4 +189,28 @@ pub(crate) async fn resolve(settings: &ControlSettings) -> Vec<SocketAddr> {
     let mut seen = std::collections::BTreeSet::new();
     addresses.retain(|address| seen.insert(*address));
     addresses
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::test_node;
+
+    fn node_of_release(release: Option<&str>) -> Node {
+        Node { release_version: release.map(Arc::from), ..test_node(0, "dc1", "r1", &[]) }
+    }
+
+    #[test]
+    fn the_oldest_release_decides_the_common_version_and_unknown_ones_say_nothing() {
+        for (releases, expected) in [
+            (&[Some("5.0.8"), Some("4.0.1")][..], Some(ProtocolVersion::V5)),
+            (&[Some("5.0.8"), Some("3.11.19"), Some("4.1.0")], Some(ProtocolVersion::V4)),
+            (&[Some("2.1.22"), Some("2.2.19")], Some(ProtocolVersion::V3)),
+            (&[Some("5.0.8"), None, Some("odd")], Some(ProtocolVersion::V5)),
+            (&[None], None),
+        ] {
+            let nodes: Vec<Node> = releases.iter().map(|release| node_of_release(*release)).collect();
+            assert_eq!(newest_common_version(&nodes), expected, "{releases:?}");
+        }
+    }
 }

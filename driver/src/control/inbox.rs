@@ -11,18 +11,21 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::control_connection::ControlSettings;
+use super::listener::{NodeEvent, NodeListeners};
 use super::node_tracker::NodeTracker;
 use super::refresh_window::{RefreshRequest, RefreshWindow, SchemaScope};
 use crate::connection::EventSink;
 use crate::env::{Environment, Instant};
-use crate::pool::Signal;
+use crate::pool::{NodeState, PoolObserver, Signal};
 use crate::protocol::response::Event;
 
 /// What others leave for the task: events and requests, merged.
 pub(crate) struct Inbox {
     pub(super) signal: Signal,
+    pub(super) listeners: NodeListeners,
     environment: Environment,
     pub(super) pending: Mutex<Pending>,
 }
@@ -44,11 +47,14 @@ pub(super) struct Urgent {
 pub(super) const STOP: u8 = 1;
 /// Signal: something is pending.
 pub(super) const WORK: u8 = 2;
+/// Signal: the session speaks an older protocol version from now on.
+pub(super) const VERSION_LOWERED: u8 = 4;
 
 impl Inbox {
     pub(crate) fn new(settings: &ControlSettings) -> Arc<Self> {
         Arc::new(Self {
             signal: Signal::default(),
+            listeners: settings.node_listeners.clone(),
             environment: settings.environment.clone(),
             pending: Mutex::new(Pending {
                 window: RefreshWindow::new(settings.windows),
@@ -91,21 +97,33 @@ impl Inbox {
         self.signal.raise(WORK);
     }
 
-    pub(super) fn request_now(&self, scope: SchemaScope) -> oneshot::Receiver<()> {
+    /// Asks for the list of nodes and perhaps some of the schema to be read at once.
+    pub(super) fn request_now(&self, scope: Option<SchemaScope>) -> oneshot::Receiver<()> {
         let (done, waiter) = oneshot::channel();
+        self.add_urgent(scope, Some(done));
+        waiter
+    }
+
+    fn add_urgent(&self, scope: Option<SchemaScope>, waiter: Option<oneshot::Sender<()>>) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let urgent = pending.urgent.get_or_insert_default();
-        urgent.scope = Some(match (urgent.scope.take(), scope) {
-            (Some(SchemaScope::Keyspaces(mut names)), SchemaScope::Keyspaces(more)) => {
-                names.extend(more);
-                SchemaScope::Keyspaces(names)
-            }
-            (None, scope) => scope,
-            _ => SchemaScope::All,
-        });
-        urgent.waiters.push(done);
+        urgent.scope = SchemaScope::merge(urgent.scope.take(), scope);
+        urgent.waiters.extend(waiter);
         drop(pending);
         self.signal.raise(WORK);
-        waiter
+    }
+}
+
+impl PoolObserver for Inbox {
+    fn on_state_changed(&self, host_id: Uuid, from: NodeState, to: NodeState) {
+        self.listeners.tell(&NodeEvent::StateChanged { host_id, from, to });
+    }
+
+    fn on_stranger(&self) {
+        self.add_urgent(None, None);
+    }
+
+    fn on_version_lowered(&self) {
+        self.signal.raise(VERSION_LOWERED);
     }
 }

@@ -22,7 +22,7 @@ use crate::connection::Connection;
 use crate::env::Instant;
 use crate::policy::AddressTranslation;
 use crate::protocol::request::{EnvelopeOptions, Parameters, Query};
-use crate::protocol::response::{Message, ResultBody, Rows, ServerError};
+use crate::protocol::response::{Message, ResultBody, Rows, ServerError, ServerErrorKind};
 use crate::protocol::{Consistency, DecodeError};
 use crate::topology::{
     ColumnKind, ColumnMetadata, KeyspaceMetadata, Node, Replication, Schema, TableMetadata, Token, UserTypeMetadata,
@@ -127,7 +127,7 @@ pub(super) async fn read_topology(
     let local_row = local_rows.first().ok_or(MetadataError::NoLocalRow)?;
     let local = local_node(local_row, dialled).ok_or(MetadataError::NoLocalRow)?;
     let peer_rows = match query_peers(connection, *use_peers_v2, deadline).await {
-        Err(MetadataError::Server(error)) if *use_peers_v2 => {
+        Err(MetadataError::Server(error)) if *use_peers_v2 && is_peers_v2_missing(&error) => {
             debug!(%error, "no system.peers_v2, reading system.peers");
             *use_peers_v2 = false;
             query_peers(connection, false, deadline).await?
@@ -139,13 +139,27 @@ pub(super) async fn read_topology(
     let mut nodes = vec![local];
     for row in &peer_rows {
         match peer_node(row, dialled.port(), translation) {
-            Some(node) if node.host_id == local_host_id => {}
+            Some(node) if is_same_node(&node, &nodes[0]) => {}
             Some(node) => nodes.push(node),
             None => warn!("skipping an incomplete row of the peers table"),
         }
     }
     let cluster_name = text(local_row, "cluster_name").unwrap_or_default();
     Ok(Topology { cluster_name, local_host_id, nodes, schema_version })
+}
+
+/// Whether the node says that it has no such table, rather than that it cannot read it at the moment.
+fn is_peers_v2_missing(error: &ServerError) -> bool {
+    match error.kind {
+        ServerErrorKind::Invalid => true,
+        ServerErrorKind::ServerError => error.message.contains("peers_v2"),
+        _ => false,
+    }
+}
+
+/// Whether a row of the peers table is about the node that was asked: some have a stale row of themselves.
+fn is_same_node(peer: &Node, local: &Node) -> bool {
+    peer.host_id == local.host_id || peer.announced_address == local.announced_address || peer.address == local.address
 }
 
 async fn query_peers(connection: &Connection, v2: bool, deadline: Instant) -> Result<Vec<CqlRow>, MetadataError> {
@@ -155,19 +169,32 @@ async fn query_peers(connection: &Connection, v2: bool, deadline: Instant) -> Re
 
 /// The node that was asked: reachable where it was dialled, whatever its table says.
 fn local_node(row: &CqlRow, dialled: SocketAddr) -> Option<Node> {
-    let announced = inet(row, "rpc_address")
-        .filter(|address| !address.is_unspecified())
-        .map_or(dialled, |address| SocketAddr::new(address, port(row, "rpc_port").unwrap_or(dialled.port())));
+    let announced = native_address(row, &["broadcast_address", "listen_address"])
+        .map_or(dialled, |address| SocketAddr::new(address, native_port(row).unwrap_or(dialled.port())));
     node(row, dialled, announced)
 }
 
 fn peer_node(row: &CqlRow, default_port: u16, translation: &dyn AddressTranslation) -> Option<Node> {
-    let usable = |name| inet(row, name).filter(|address: &IpAddr| !address.is_unspecified());
-    let address = usable("native_address").or_else(|| usable("rpc_address")).or_else(|| usable("peer"))?;
-    let announced = SocketAddr::new(address, port(row, "native_port").unwrap_or(default_port));
+    let address = native_address(row, &["peer"])?;
+    let announced = SocketAddr::new(address, native_port(row).unwrap_or(default_port));
     // A row without a schema version belongs to a node that has not finished joining.
     row.get::<Option<Uuid>>("schema_version").ok().flatten()?;
     node(row, translation.translate(announced), announced)
+}
+
+/// Where the node says clients reach it. A node that serves clients on all its addresses announces the unspecified one:
+/// then the address other nodes know it by is as good. One that announces nothing is not ready for clients.
+fn native_address(row: &CqlRow, otherwise: &[&str]) -> Option<IpAddr> {
+    let announced = ["native_address", "native_transport_address", "rpc_address"];
+    let address = announced.iter().find_map(|column| inet(row, column))?;
+    if !address.is_unspecified() {
+        return Some(address);
+    }
+    otherwise.iter().filter_map(|column| inet(row, column)).find(|address| !address.is_unspecified())
+}
+
+fn native_port(row: &CqlRow) -> Option<u16> {
+    ["native_port", "native_transport_port", "rpc_port"].iter().find_map(|column| port(row, column))
 }
 
 fn node(row: &CqlRow, address: SocketAddr, announced_address: SocketAddr) -> Option<Node> {

@@ -5,6 +5,7 @@
 mod cluster_state;
 mod control_connection;
 mod inbox;
+mod listener;
 mod metadata_queries;
 mod node_tracker;
 mod refresh;
@@ -15,6 +16,8 @@ mod worker;
 pub(crate) use cluster_state::{ClusterState, ClusterView};
 pub(crate) use control_connection::{ContactPoint, ControlSettings, establish_first, resolve};
 pub(crate) use inbox::Inbox;
+pub(crate) use listener::NodeListeners;
+pub use listener::{NodeEvent, NodeListener};
 pub use metadata_queries::MetadataError;
 pub use refresh_window::RefreshWindows;
 pub(crate) use refresh_window::SchemaScope;

@@ -63,6 +63,20 @@ pub(crate) enum SchemaScope {
     Keyspaces(BTreeSet<String>),
 }
 
+impl SchemaScope {
+    /// The smallest scope that covers both.
+    pub(super) fn merge(one: Option<Self>, other: Option<Self>) -> Option<Self> {
+        match (one, other) {
+            (Some(Self::Keyspaces(mut names)), Some(Self::Keyspaces(more))) => {
+                names.extend(more);
+                Some(Self::Keyspaces(names))
+            }
+            (Some(_), Some(_)) => Some(Self::All),
+            (scope, None) | (None, scope) => scope,
+        }
+    }
+}
+
 /// The pending refreshes.
 #[derive(Debug)]
 pub(crate) struct RefreshWindow {
@@ -207,6 +221,43 @@ mod tests {
         window.handle_event(start, RefreshRequest::Topology, HALF);
 
         assert_eq!(window.poll_timeout(), Some(start));
+    }
+
+    #[test]
+    fn merged_scopes_cover_both_and_nothing_stays_nothing() {
+        let some = |names: &[&str]| Some(SchemaScope::Keyspaces(names.iter().map(|name| (*name).to_owned()).collect()));
+        assert_eq!(SchemaScope::merge(some(&["a"]), some(&["b"])), some(&["a", "b"]));
+        assert_eq!(SchemaScope::merge(some(&["a"]), Some(SchemaScope::All)), Some(SchemaScope::All));
+        assert_eq!(SchemaScope::merge(None, some(&["a"])), some(&["a"]));
+        assert_eq!(SchemaScope::merge(None, None), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_window_delays_a_refresh_beyond_the_hard_limit() {
+        let start = Instant::now();
+        let hour = Some(Duration::from_secs(3600));
+        let mut window = RefreshWindow::new(RefreshWindows { schema: hour, topology: hour, status: hour });
+
+        window.handle_event(start, RefreshRequest::Topology, u64::MAX);
+        window.handle_event(start, RefreshRequest::Keyspace("k".to_owned()), u64::MAX);
+
+        assert!(window.poll_timeout().unwrap() <= start + DELAY_MAX);
+        window.handle_timeout(window.poll_timeout().unwrap());
+        assert!(window.poll_timeout().is_none_or(|due| due <= start + DELAY_MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn storm_of_status_reports_is_bounded_and_becomes_a_topology_refresh() {
+        let start = Instant::now();
+        let mut window = window();
+
+        for number in 0..REPORTS_MAX as u32 + 10 {
+            let address = (std::net::Ipv4Addr::from(number), 9042).into();
+            window.handle_event(start, RefreshRequest::Status { address, is_up: false }, 0);
+        }
+
+        let due = window.handle_timeout(start);
+        assert_eq!((due.status.len(), due.topology), (REPORTS_MAX, true));
     }
 
     #[tokio::test(start_paused = true)]

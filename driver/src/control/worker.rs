@@ -12,6 +12,7 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tracing::{info, warn};
@@ -19,9 +20,10 @@ use uuid::Uuid;
 
 use super::cluster_state::{ClusterState, ClusterView};
 use super::control_connection::{
-    ControlConnection, ControlSettings, Established, build_snapshot, establish_first, resolve,
+    ControlConnection, ControlSettings, Established, build_snapshot, establish_first, newest_common_version, resolve,
 };
-use super::inbox::{Inbox, STOP};
+use super::inbox::{Inbox, STOP, VERSION_LOWERED};
+use super::listener::NodeEvent;
 use super::metadata_queries::{MetadataError, Topology};
 use super::refresh::{Refreshed, refresh};
 use super::refresh_window::{DueRefresh, SchemaScope};
@@ -29,7 +31,7 @@ use crate::env::mutants::is_planted;
 use crate::env::{BoxFuture, Instant, TaskHandle, Timer};
 use crate::policy::Distance;
 use crate::pool::{NodePool, PoolSettings};
-use crate::topology::{ClusterSnapshot, Schema, TopologyDiff};
+use crate::topology::{ClusterSnapshot, Node, Schema, TopologyDiff};
 
 /// Handle of the control task.
 pub(crate) struct ControlWorker {
@@ -61,6 +63,7 @@ impl ControlWorker {
             contact_datacenter,
             control: None,
             control_lost: None,
+            control_since: Instant::now(),
             last_control_address: None,
             loaded_schema_version: None,
             job: None,
@@ -80,8 +83,8 @@ impl ControlWorker {
         &self.state
     }
 
-    /// Has the schema of `scope` and the list of nodes read at once; resolves when they were.
-    pub(crate) fn refresh(&self, scope: SchemaScope) -> oneshot::Receiver<()> {
+    /// Has the list of nodes read at once, and the schema of `scope`; resolves when they were.
+    pub(crate) fn refresh(&self, scope: Option<SchemaScope>) -> oneshot::Receiver<()> {
         self.inbox.request_now(scope)
     }
 
@@ -129,6 +132,8 @@ struct Worker {
     control: Option<Arc<ControlConnection>>,
     /// Resolves when the control connection has ended.
     control_lost: Option<BoxFuture<'static, ()>>,
+    control_since: Instant,
+    /// Where the control connection worked last.
     last_control_address: Option<SocketAddr>,
     /// Version the whole schema was last read at.
     loaded_schema_version: Option<Uuid>,
@@ -152,7 +157,8 @@ enum JobOutput {
 
 enum Wake {
     Stop,
-    Work,
+    Signal(u8),
+    Timer,
     ControlLost,
     JobDone(JobOutput),
 }
@@ -163,7 +169,8 @@ impl Worker {
             self.start_due_job();
             match std::future::poll_fn(|cx| self.poll_wake(cx)).await {
                 Wake::Stop => break,
-                Wake::Work => {}
+                Wake::Signal(raised) if raised & VERSION_LOWERED != 0 => self.on_version_lowered(),
+                Wake::Signal(_) | Wake::Timer => {}
                 Wake::ControlLost => self.on_control_lost(),
                 Wake::JobDone(JobOutput::Reconnected(Ok(established))) => {
                     let previous = self.state.view();
@@ -173,6 +180,8 @@ impl Worker {
                 Wake::JobDone(JobOutput::Refreshed(Ok(refreshed))) => self.on_refreshed(refreshed),
                 Wake::JobDone(JobOutput::Refreshed(Err(error))) => {
                     warn!(%error, "metadata refresh failed, moving the control connection");
+                    // Not the first choice any more: it is connected and yet of no use.
+                    self.last_control_address = None;
                     self.on_control_lost();
                 }
             }
@@ -183,7 +192,7 @@ impl Worker {
     /// Polls in a fixed order, so that equal runs decide equally.
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         if let Poll::Ready(raised) = self.inbox.signal.poll_take(cx) {
-            return Poll::Ready(if raised & STOP != 0 { Wake::Stop } else { Wake::Work });
+            return Poll::Ready(if raised & STOP != 0 { Wake::Stop } else { Wake::Signal(raised) });
         }
         if let Some(job) = &mut self.job
             && let Poll::Ready(output) = job.as_mut().poll(cx)
@@ -199,7 +208,7 @@ impl Worker {
         if let Some(due) = self.poll_timeout() {
             self.timer.set(due);
             if self.timer.poll(cx).is_ready() {
-                return Poll::Ready(Wake::Work);
+                return Poll::Ready(Wake::Timer);
             }
         }
         Poll::Pending
@@ -240,15 +249,16 @@ impl Worker {
         self.apply_status_reports(&mut due);
         if let Some(urgent) = urgent {
             due.topology = true;
-            due.schema = merge_scopes(due.schema.take(), urgent.scope);
-            self.job_waiters = urgent.waiters;
+            due.schema = SchemaScope::merge(due.schema.take(), urgent.scope);
+            self.job_waiters.extend(urgent.waiters);
         }
         if due.topology || due.schema.is_some() {
             self.job = Some(Box::pin(self.refresh_job(control, due)));
         }
     }
 
-    /// Reports are hints: they make pools dial and unknown addresses be looked for, they change no state.
+    /// Reports are hints: UP makes a pool dial, DOWN makes it ask for a sign of life, an unknown address is looked for.
+    /// None of them changes a state.
     fn apply_status_reports(&self, due: &mut DueRefresh) {
         let view = self.state.view();
         for (&address, &is_up) in &due.status {
@@ -257,7 +267,7 @@ impl Worker {
             match known.and_then(|node| view.snapshot.index_of(node.host_id)) {
                 Some(index) => {
                     if let Some(pool) = view.pool(index) {
-                        pool.hint();
+                        if is_up { pool.hint() } else { pool.probe() }
                     }
                 }
                 None if is_up => due.topology = true,
@@ -330,7 +340,7 @@ impl Worker {
             closed.closed().await;
         }));
         self.control = Some(control);
-        self.reconnect_failures = 0;
+        self.control_since = Instant::now();
         self.reconnect_at = None;
         if !is_first && is_planted("D11-no-refresh-after-control-reconnect") {
             return;
@@ -371,12 +381,48 @@ impl Worker {
         if !diff.is_empty() {
             info!(added = diff.added.len(), removed = diff.removed.len(), moved = diff.moved.len(), "nodes changed");
         }
+        if let Some(previous) = previous.map(ClusterSnapshot::nodes) {
+            self.tell_removed(&diff, previous);
+        }
+        self.tell_added(&diff, previous, &snapshot);
         let now = Instant::now();
         self.refresh_at = now + self.settings.refresh_interval;
         let mut pending = self.inbox.pending.lock().unwrap_or_else(PoisonError::into_inner);
         pending.tracker.handle_refreshed(now, |address| snapshot.node_at(address).is_some());
         drop(pending);
+        let common = newest_common_version(snapshot.nodes());
         self.publish(snapshot);
+        if common.is_some_and(|common| self.settings.factory.lower_version(common)) {
+            self.on_version_lowered();
+        }
+    }
+
+    fn tell_removed(&self, diff: &TopologyDiff, previous: &[Node]) {
+        for node in previous.iter().filter(|node| diff.removed.contains(&node.host_id)) {
+            self.inbox.listeners.tell(&NodeEvent::Removed(node.clone()));
+        }
+    }
+
+    fn tell_added(&self, diff: &TopologyDiff, previous: Option<&ClusterSnapshot>, snapshot: &ClusterSnapshot) {
+        for node in snapshot.nodes() {
+            let from = previous.and_then(|previous| previous.node(node.host_id)).map(|known| known.address);
+            if diff.added.contains(&node.host_id) {
+                self.inbox.listeners.tell(&NodeEvent::Added(node.clone()));
+            } else if let Some(from) = from.filter(|_| diff.moved.contains(&node.host_id)) {
+                self.inbox.listeners.tell(&NodeEvent::Moved { node: node.clone(), from });
+            }
+        }
+    }
+
+    /// Has every connection of a newer version than the session's replaced, this task's own included.
+    fn on_version_lowered(&mut self) {
+        for pool in self.state.view().pools.iter().flatten() {
+            pool.renew();
+        }
+        let version = self.settings.factory.version();
+        if self.control.as_ref().is_some_and(|control| control.connection.version() > version) {
+            self.on_control_lost();
+        }
     }
 
     /// Replaces the view: keeps pools of nodes that stayed where they are, starts new ones, retires the others.
@@ -414,20 +460,31 @@ impl Worker {
         }
     }
 
+    /// Looks for another node at once, unless control connections die young again and again.
     fn on_control_lost(&mut self) {
         info!("control connection lost");
+        // Those who wait for the job wait for the refresh that is part of the reconnection.
         self.job = None;
-        // The refresh they wait for runs as part of the reconnection.
         self.control = None;
         self.control_lost = None;
         self.state.set_control_node(None);
-        self.reconnect_at = Some(Instant::now());
+        let now = Instant::now();
+        if now.duration_since(self.control_since) >= self.pool_settings.stable_after {
+            self.reconnect_failures = 0;
+        }
+        let delay = if self.reconnect_failures == 0 { Duration::ZERO } else { self.reconnect_delay() };
+        self.reconnect_failures = self.reconnect_failures.saturating_add(1);
+        self.reconnect_at = Some(now + delay);
+    }
+
+    fn reconnect_delay(&self) -> Duration {
+        let random = self.settings.environment.entropy.draw("control reconnection jitter");
+        self.settings.reconnection.delay(self.reconnect_failures, random)
     }
 
     fn on_reconnect_failed(&mut self, failures: &[(SocketAddr, MetadataError)]) {
         self.reconnect_failures = self.reconnect_failures.saturating_add(1);
-        let random = self.settings.environment.entropy.draw("control reconnection jitter");
-        let delay = self.settings.reconnection.delay(self.reconnect_failures, random);
+        let delay = self.reconnect_delay();
         warn!(tried = failures.len(), ?delay, "no node accepts the control connection");
         self.reconnect_at = Some(Instant::now() + delay);
     }
@@ -446,16 +503,5 @@ impl Worker {
         for pool in view.pools.iter().flatten().chain(&self.retired_pools) {
             pool.stop().await;
         }
-    }
-}
-
-fn merge_scopes(a: Option<SchemaScope>, b: Option<SchemaScope>) -> Option<SchemaScope> {
-    match (a, b) {
-        (Some(SchemaScope::Keyspaces(mut names)), Some(SchemaScope::Keyspaces(more))) => {
-            names.extend(more);
-            Some(SchemaScope::Keyspaces(names))
-        }
-        (Some(_), Some(_)) => Some(SchemaScope::All),
-        (one, None) | (None, one) => one,
     }
 }

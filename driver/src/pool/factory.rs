@@ -2,13 +2,16 @@
 //!
 //! # Invariants
 //!
-//! - The protocol version steps down until the first connection succeeds and is fixed from then on.
-//! - A connection handed to a pool uses the keyspace that is current at that moment.
+//! - The session's protocol version only ever falls: to what the first node speaks, then to what every node speaks.
+//! - A connection handed to a pool uses the keyspace that is current at that moment, and belongs to the node asked for.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::connection::{CallError, ConnectError, Connection, ConnectionConfig};
+use tracing::{debug, info};
+use uuid::Uuid;
+
+use crate::connection::{CallError, ConnectError, Connection, ConnectionConfig, ConnectionInfo};
 use crate::env::{Environment, Instant};
 use crate::protocol::ProtocolVersion;
 use crate::protocol::request::{EnvelopeOptions, Parameters, Query};
@@ -23,16 +26,21 @@ pub(crate) struct ConnectionFactory {
 #[derive(Clone)]
 struct Current {
     version: ProtocolVersion,
-    is_version_fixed: bool,
     keyspace: Option<String>,
     cluster_name: Option<String>,
 }
 
+/// A connection for a pool.
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    /// The node speaks only an older version than the session did: connections of newer ones are to be replaced.
+    pub(super) is_version_lowered: bool,
+}
+
 impl ConnectionFactory {
-    /// Uses `base` for everything but the address, version, keyspace and cluster name.
+    /// Uses `base` for everything but the address, version, keyspace and names.
     pub(crate) fn new(base: ConnectionConfig, keyspace: Option<String>) -> Self {
-        let version = base.protocol_version;
-        let current = Current { version, is_version_fixed: false, keyspace, cluster_name: None };
+        let current = Current { version: base.protocol_version, keyspace, cluster_name: None };
         Self { base, current: Mutex::new(current) }
     }
 
@@ -45,45 +53,43 @@ impl ConnectionFactory {
     }
 
     pub(crate) fn set_keyspace(&self, keyspace: &str) {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).keyspace = Some(keyspace.to_owned());
+        self.lock().keyspace = Some(keyspace.to_owned());
     }
 
-    /// Opens a connection without a keyspace, stepping down the version while it is not fixed.
+    /// Makes the session speak at most `version`; `true` if it spoke a newer one.
+    pub(crate) fn lower_version(&self, version: ProtocolVersion) -> bool {
+        let mut current = self.lock();
+        let is_lower = version < current.version;
+        if is_lower {
+            info!(from = %current.version, to = %version, "protocol version lowered");
+            current.version = version;
+        }
+        is_lower
+    }
+
+    /// Opens a connection without a keyspace to whatever node is at `address`, in the newest version both speak.
     pub(crate) async fn open_control(
         &self,
         environment: &Environment,
         address: SocketAddr,
     ) -> Result<Connection, ConnectError> {
-        let mut current = self.current();
-        loop {
-            let config = ConnectionConfig { keyspace: None, ..self.config(address, &current) };
-            match Connection::open(environment, config).await {
-                Ok((connection, info)) => {
-                    let mut shared = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-                    if !shared.is_version_fixed {
-                        shared.version = current.version;
-                        shared.is_version_fixed = true;
-                        shared.cluster_name = Some(info.cluster_name);
-                    }
-                    return Ok(connection);
-                }
-                Err(error @ ConnectError::UnsupportedVersion { .. }) => match current.version.previous() {
-                    Some(older) if !current.is_version_fixed => current.version = older,
-                    _ => return Err(error),
-                },
-                Err(error) => return Err(error),
-            }
-        }
+        let config = ConnectionConfig { keyspace: None, ..self.config(address, &self.current()) };
+        let (connection, info) = step_down(environment, config).await?;
+        self.lower_version(connection.version());
+        self.lock().cluster_name.get_or_insert(info.cluster_name);
+        Ok(connection)
     }
 
-    /// Opens a connection in the current keyspace.
+    /// Opens a connection to a node in the current keyspace, stepping down the version for a node that speaks less.
     pub(super) async fn open(
         &self,
         environment: &Environment,
+        host_id: Uuid,
         address: SocketAddr,
-    ) -> Result<Connection, ConnectError> {
+    ) -> Result<Opened, ConnectError> {
         let mut current = self.current();
-        let (connection, _) = Connection::open(environment, self.config(address, &current)).await?;
+        let config = ConnectionConfig { host_id: Some(host_id), ..self.config(address, &current) };
+        let (connection, _) = step_down(environment, config).await?;
         // The application may have changed the keyspace while the connection was being opened.
         while self.keyspace() != current.keyspace {
             current = self.current();
@@ -92,11 +98,16 @@ impl ConnectionFactory {
                 use_keyspace(&connection, keyspace, deadline).await.map_err(|_| ConnectError::Timeout)?;
             }
         }
-        Ok(connection)
+        let is_version_lowered = self.lower_version(connection.version());
+        Ok(Opened { connection, is_version_lowered })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn current(&self) -> Current {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 
     fn config(&self, address: SocketAddr, current: &Current) -> ConnectionConfig {
@@ -106,6 +117,23 @@ impl ConnectionFactory {
             keyspace: current.keyspace.clone(),
             cluster_name: current.cluster_name.clone(),
             ..self.base.clone()
+        }
+    }
+}
+
+/// Opens a connection in the version of `config`, or the next older one the node speaks.
+async fn step_down(
+    environment: &Environment,
+    mut config: ConnectionConfig,
+) -> Result<(Connection, ConnectionInfo), ConnectError> {
+    loop {
+        match Connection::open(environment, config.clone()).await {
+            Err(error @ ConnectError::UnsupportedVersion { .. }) => {
+                let Some(older) = config.protocol_version.previous() else { return Err(error) };
+                debug!(address = %config.address, refused = %config.protocol_version, "stepping down");
+                config.protocol_version = older;
+            }
+            outcome => return outcome,
         }
     }
 }

@@ -16,9 +16,10 @@ use tokio::sync::{Notify, Semaphore};
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use super::factory::Opened;
 use super::plan::PoolPlan;
 use super::{ConnectionFactory, Signal};
-use crate::connection::{ConnectError, Connection};
+use crate::connection::{CloseReason, ConnectError, Connection};
 use crate::env::{BoxFuture, Environment, Instant, TaskHandle, Timer};
 use crate::policy::{NodeHealth, Reconnection};
 
@@ -32,6 +33,19 @@ pub(crate) struct PoolSettings {
     pub stable_after: Duration,
     /// Bounds the dials of the session at any time.
     pub dial_permits: Semaphore,
+    pub observer: Arc<dyn PoolObserver>,
+}
+
+/// Learns what pools find out. Called by their tasks: it must return at once.
+pub(crate) trait PoolObserver: Send + Sync {
+    /// The reachability of a node changed.
+    fn on_state_changed(&self, host_id: Uuid, from: NodeState, to: NodeState);
+
+    /// Another node answers at the address of this one: the list of nodes is out of date.
+    fn on_stranger(&self);
+
+    /// A node made the session lower its protocol version.
+    fn on_version_lowered(&self);
 }
 
 /// What a session knows about the reachability of a node.
@@ -46,7 +60,8 @@ pub enum NodeState {
     Down,
     /// The node refused the credentials; the driver keeps trying at its longest interval.
     CredentialsRefused,
-    /// The node belongs to another cluster; the driver keeps trying at its longest interval.
+    /// The node belongs to another cluster, another node answers at its address, or it speaks no protocol version of the
+    /// driver; the driver keeps trying, at its longest interval unless the list of nodes may cure it.
     Unusable,
 }
 
@@ -71,6 +86,7 @@ struct Shared {
 
 const STOP: u8 = 1;
 const HINT: u8 = 2;
+const RENEW: u8 = 4;
 
 impl NodePool {
     /// Starts the pool of the node `host_id` at `address`.
@@ -163,6 +179,20 @@ impl NodePool {
         self.shared.signal.raise(HINT);
     }
 
+    /// Has connections of a newer protocol version than the session's replaced, none of them before its replacement is
+    /// there.
+    pub(crate) fn renew(&self) {
+        self.shared.signal.raise(RENEW);
+    }
+
+    /// Asks the node for a sign of life on every connection, and dials at once if one is missing.
+    pub(crate) fn probe(&self) {
+        for connection in self.connections() {
+            connection.probe();
+        }
+        self.hint();
+    }
+
     /// Whether the task has ended and its connections are gone.
     pub(crate) fn is_stopped(&self) -> bool {
         self.shared.is_stopped.load(Ordering::Relaxed)
@@ -202,6 +232,7 @@ impl Shared {
         let previous = decode(self.state.swap(encode(state), Ordering::Relaxed));
         if previous != state {
             info!(host_id = %self.host_id, address = %self.address, ?previous, ?state, "node state");
+            self.settings.observer.on_state_changed(self.host_id, previous, state);
         }
         self.tried.notify_waiters();
     }
@@ -227,8 +258,10 @@ struct Watched {
     number: u64,
     connection: Connection,
     opened_at: Instant,
+    /// Of a newer protocol version than the session's: in use until its replacement is there, and not counted.
+    is_outdated: bool,
     /// Resolves when the connection takes no new calls.
-    retired: BoxFuture<'static, ()>,
+    retired: BoxFuture<'static, CloseReason>,
 }
 
 struct PoolTask {
@@ -238,16 +271,16 @@ struct PoolTask {
     /// Connections that take no new calls, until they have ended.
     draining: Vec<(Connection, BoxFuture<'static, ()>)>,
     opened: u64,
-    dial: Option<BoxFuture<'static, Result<Connection, ConnectError>>>,
+    dials: Vec<BoxFuture<'static, Result<Opened, ConnectError>>>,
     timer: Timer,
 }
 
 enum Wake {
     Stop,
-    Hint,
-    Dialled(Result<Connection, ConnectError>),
+    Signal(u8),
+    Dialled(Result<Opened, ConnectError>),
     /// The connection at this position takes no new calls.
-    Lost(usize),
+    Lost(usize, CloseReason),
     Timer,
 }
 
@@ -255,24 +288,32 @@ impl PoolTask {
     fn new(shared: Arc<Shared>) -> Self {
         let now = Instant::now();
         let plan = PoolPlan::new(now, shared.settings.size, shared.settings.stable_after);
-        Self { shared, plan, watched: Vec::new(), draining: Vec::new(), opened: 0, dial: None, timer: Timer::new(now) }
+        Self {
+            shared,
+            plan,
+            watched: Vec::new(),
+            draining: Vec::new(),
+            opened: 0,
+            dials: Vec::new(),
+            timer: Timer::new(now),
+        }
     }
 
     async fn run(mut self) {
         loop {
-            if self.plan.handle_timeout(Instant::now()) {
-                self.dial = Some(Box::pin(dial(Arc::clone(&self.shared))));
+            for _ in 0..self.plan.handle_timeout(Instant::now()) {
+                self.dials.push(Box::pin(dial(Arc::clone(&self.shared))));
             }
             match std::future::poll_fn(|cx| self.poll_wake(cx)).await {
                 Wake::Stop => break,
-                Wake::Hint => self.plan.handle_hint(Instant::now()),
+                Wake::Signal(raised) => self.on_signal(raised),
                 Wake::Timer => {}
-                Wake::Dialled(Ok(connection)) => self.on_opened(connection),
+                Wake::Dialled(Ok(opened)) => self.on_opened(opened),
                 Wake::Dialled(Err(error)) => self.on_dial_failed(&error),
-                Wake::Lost(position) => self.on_lost(position),
+                Wake::Lost(position, reason) => self.on_lost(position, &reason),
             }
         }
-        self.dial = None;
+        self.dials.clear();
         self.shared.close_all();
         let watched = self.watched.drain(..).map(|watched| watched.connection);
         let open: Vec<_> = watched.chain(self.draining.drain(..).map(|(connection, _)| connection)).collect();
@@ -280,26 +321,28 @@ impl PoolTask {
             connection.close(CLOSED_WITH_POOL);
             connection.closed().await;
         }
-        self.shared.set_state(NodeState::Down);
+        // Nobody is told: the node is not down, it is no longer looked at.
+        self.shared.state.store(encode(NodeState::Down), Ordering::Relaxed);
+        self.shared.tried.notify_waiters();
         self.shared.is_stopped.store(true, Ordering::Relaxed);
     }
 
     /// Polls in a fixed order, so that equal runs decide equally.
     fn poll_wake(&mut self, cx: &mut Context<'_>) -> Poll<Wake> {
         if let Poll::Ready(raised) = self.shared.signal.poll_take(cx) {
-            return Poll::Ready(if raised & STOP != 0 { Wake::Stop } else { Wake::Hint });
+            return Poll::Ready(if raised & STOP != 0 { Wake::Stop } else { Wake::Signal(raised) });
         }
         for (position, watched) in self.watched.iter_mut().enumerate() {
-            if watched.retired.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Wake::Lost(position));
+            if let Poll::Ready(reason) = watched.retired.as_mut().poll(cx) {
+                return Poll::Ready(Wake::Lost(position, reason));
             }
         }
         self.draining.retain_mut(|(_, closed)| closed.as_mut().poll(cx).is_pending());
-        if let Some(dial) = &mut self.dial
-            && let Poll::Ready(result) = dial.as_mut().poll(cx)
-        {
-            self.dial = None;
-            return Poll::Ready(Wake::Dialled(result));
+        for (position, dial) in self.dials.iter_mut().enumerate() {
+            if let Poll::Ready(result) = dial.as_mut().poll(cx) {
+                drop(self.dials.remove(position));
+                return Poll::Ready(Wake::Dialled(result));
+            }
         }
         if let Some(due) = self.plan.poll_timeout() {
             self.timer.set(due);
@@ -310,22 +353,57 @@ impl PoolTask {
         Poll::Pending
     }
 
-    fn on_opened(&mut self, connection: Connection) {
+    fn on_signal(&mut self, raised: u8) {
+        if raised & RENEW != 0 {
+            self.mark_outdated();
+        }
+        if raised & HINT != 0 {
+            self.plan.handle_hint(Instant::now());
+        }
+    }
+
+    /// Has connections of a newer protocol version than the session's replaced.
+    fn mark_outdated(&mut self) {
+        let version = self.shared.settings.factory.version();
+        let mut count = 0;
+        for watched in &mut self.watched {
+            if !watched.is_outdated && watched.connection.version() > version {
+                watched.is_outdated = true;
+                count += 1;
+            }
+        }
+        if count > 0 {
+            self.plan.handle_outdated(Instant::now(), count);
+        }
+    }
+
+    fn on_opened(&mut self, opened: Opened) {
         debug!(host_id = %self.shared.host_id, address = %self.shared.address, "connection opened");
+        let Opened { connection, is_version_lowered } = opened;
         self.opened += 1;
         let watched = connection.clone();
+        let predecessor = self.watched.iter().position(|watched| watched.is_outdated);
         self.watched.push(Watched {
             number: self.opened,
             connection: connection.clone(),
             opened_at: Instant::now(),
-            retired: Box::pin(async move {
-                watched.retired().await;
-            }),
+            is_outdated: false,
+            retired: Box::pin(async move { watched.retired().await }),
         });
         let open = PoolConnection { number: self.opened, connection };
         self.shared.connections.write().unwrap_or_else(PoisonError::into_inner).push(open);
-        self.plan.handle_opened(Instant::now());
+        let settings = &self.shared.settings;
+        let random = settings.environment.entropy.draw("reconnection jitter");
+        self.plan.handle_opened(Instant::now(), &*settings.reconnection, random);
         self.shared.set_state(NodeState::Up);
+        if let Some(position) = predecessor {
+            self.watched[position].connection.retire("replaced by one of the session's protocol version");
+        }
+        if is_version_lowered {
+            self.shared.settings.observer.on_version_lowered();
+        }
+        // The session may have lowered its version while this one was being opened.
+        self.mark_outdated();
     }
 
     fn on_dial_failed(&mut self, error: &ConnectError) {
@@ -337,8 +415,14 @@ impl PoolTask {
                 self.plan.handle_dial_refused(now, &*settings.reconnection);
                 NodeState::CredentialsRefused
             }
-            ConnectError::WrongCluster { .. } => {
+            ConnectError::WrongCluster { .. } | ConnectError::UnsupportedVersion { .. } => {
                 self.plan.handle_dial_refused(now, &*settings.reconnection);
+                NodeState::Unusable
+            }
+            ConnectError::WrongNode { .. } => {
+                let random = settings.environment.entropy.draw("reconnection jitter");
+                self.plan.handle_dial_failed(now, &*settings.reconnection, random);
+                settings.observer.on_stranger();
                 NodeState::Unusable
             }
             _ => {
@@ -352,9 +436,9 @@ impl PoolTask {
         }
     }
 
-    fn on_lost(&mut self, position: usize) {
+    fn on_lost(&mut self, position: usize, reason: &CloseReason) {
         let lost = self.watched.remove(position);
-        debug!(host_id = %self.shared.host_id, address = %self.shared.address, "connection lost");
+        debug!(host_id = %self.shared.host_id, address = %self.shared.address, %reason, "connection lost");
         let mut connections = self.shared.connections.write().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|open| open.number != lost.number);
         drop(connections);
@@ -365,19 +449,25 @@ impl PoolTask {
         self.draining.push((lost.connection, closed));
         let settings = &self.shared.settings;
         let now = Instant::now();
-        let random = settings.environment.entropy.draw("reconnection jitter");
-        self.plan.handle_closed(now, now.duration_since(lost.opened_at), &*settings.reconnection, random);
+        if lost.is_outdated {
+            // Its replacement is planned already.
+        } else if *reason == CloseReason::TooManyOrphans {
+            self.plan.handle_outdated(now, 1);
+        } else {
+            let random = settings.environment.entropy.draw("reconnection jitter");
+            self.plan.handle_closed(now, now.duration_since(lost.opened_at), &*settings.reconnection, random);
+        }
         if self.watched.is_empty() {
             self.shared.set_state(NodeState::Down);
         }
     }
 }
 
-async fn dial(shared: Arc<Shared>) -> Result<Connection, ConnectError> {
+async fn dial(shared: Arc<Shared>) -> Result<Opened, ConnectError> {
     let settings = &shared.settings;
     // The semaphore is never closed, so an error cannot happen; dialling without a permit would be harmless.
     let _permit = settings.dial_permits.acquire().await;
-    settings.factory.open(&settings.environment, shared.address).await
+    settings.factory.open(&settings.environment, shared.host_id, shared.address).await
 }
 
 fn encode(state: NodeState) -> u8 {

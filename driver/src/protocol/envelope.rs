@@ -23,6 +23,9 @@ pub const FLAG_WARNING: u8 = 0x08;
 
 const RESPONSE_BIT: u8 = 0x80;
 
+/// The first version with headers of nine bytes.
+const VERSION_MIN: u8 = 3;
+
 /// The header of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ResponseHeader {
@@ -46,13 +49,18 @@ impl ResponseHeader {
     /// The byte stream cannot be resynchronised after any of them, close the connection:
     ///
     /// - [`DecodeError::NotAResponse`] if the direction bit says request.
+    /// - [`DecodeError::UnexpectedVersion`] for v1 and v2, whose headers are shorter; as soon as one byte is there.
     /// - [`DecodeError::BodyTooLong`] if it announces more than `body_len_max` bytes.
     pub fn decode(bytes: &[u8], body_len_max: usize) -> Result<Option<Self>, DecodeError> {
-        let Some((header, _)) = bytes.split_first_chunk::<HEADER_LEN>() else { return Ok(None) };
-        let [version, flags, s0, s1, opcode, l0, l1, l2, l3] = *header;
+        let Some(&version) = bytes.first() else { return Ok(None) };
         if version & RESPONSE_BIT == 0 {
             return Err(DecodeError::NotAResponse);
         }
+        if version & !RESPONSE_BIT < VERSION_MIN {
+            return Err(DecodeError::UnexpectedVersion(version & !RESPONSE_BIT));
+        }
+        let Some((header, _)) = bytes.split_first_chunk::<HEADER_LEN>() else { return Ok(None) };
+        let [_, flags, s0, s1, opcode, l0, l1, l2, l3] = *header;
         let raw_len = i32::from_be_bytes([l0, l1, l2, l3]);
         let announced = usize::try_from(raw_len).map_err(|_| DecodeError::InvalidLength(raw_len.into()))?;
         if announced > body_len_max {
@@ -133,6 +141,14 @@ mod tests {
         assert_eq!(header, expected);
         let error = ResponseHeader::decode(&bytes, 255).expect_err("one byte too long");
         assert_eq!(error, DecodeError::BodyTooLong { announced: 256, limit: 255 });
+    }
+
+    #[test]
+    fn the_shorter_headers_of_version_1_and_2_are_recognised_by_their_first_byte() {
+        for version in [0, 1, 2] {
+            let expected = Err(DecodeError::UnexpectedVersion(version));
+            assert_eq!(ResponseHeader::decode(&[0x80 | version], 1024), expected);
+        }
     }
 
     #[test]

@@ -37,6 +37,20 @@ impl ProtocolVersion {
         }
     }
 
+    /// The newest version a node of this Cassandra release speaks, such as v4 for `3.11.19`.
+    ///
+    /// `None` for what is no release number, or a release before 2.1, which speaks none of these. Configuration and the
+    /// company of older nodes may keep a node below this.
+    pub fn newest_of_release(release: &str) -> Option<Self> {
+        let mut numbers = release.split(['.', '-', '~', '+']).map_while(|part| part.parse::<u32>().ok());
+        match (numbers.next()?, numbers.next()?) {
+            (4.., _) => Some(Self::V5),
+            (3, _) | (2, 2..) => Some(Self::V4),
+            (2, 1) => Some(Self::V3),
+            _ => None,
+        }
+    }
+
     /// The next older version, for stepping down.
     pub fn previous(self) -> Option<Self> {
         Self::from_number(self.number() - 1)
@@ -46,5 +60,28 @@ impl ProtocolVersion {
 impl fmt::Display for ProtocolVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "v{}", self.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_speak_the_versions_they_came_with() {
+        for (release, newest) in [
+            ("2.0.17", None),
+            ("2.1.22", Some(ProtocolVersion::V3)),
+            ("2.2.19", Some(ProtocolVersion::V4)),
+            ("3.11.19", Some(ProtocolVersion::V4)),
+            ("4.0-beta4", Some(ProtocolVersion::V5)),
+            ("4.1.10", Some(ProtocolVersion::V5)),
+            ("5.0.8", Some(ProtocolVersion::V5)),
+            ("5.1-SNAPSHOT", Some(ProtocolVersion::V5)),
+            ("", None),
+            ("unknown", None),
+        ] {
+            assert_eq!(ProtocolVersion::newest_of_release(release), newest, "{release:?}");
+        }
     }
 }

@@ -12,7 +12,8 @@ use super::handle::{Session, Shared};
 use super::prepared_cache::PreparedCache;
 use crate::connection::{Authenticator, ConnectError, ConnectionConfig, PlainAuthenticator};
 use crate::control::{
-    ContactPoint, ControlSettings, ControlWorker, Inbox, MetadataError, RefreshWindows, establish_first, resolve,
+    ContactPoint, ControlSettings, ControlWorker, Inbox, MetadataError, NodeListener, NodeListeners, RefreshWindows,
+    establish_first, resolve,
 };
 use crate::env::{Environment, timeout};
 use crate::execution::{Defaults, Error, ErrorKind, Executor, Metrics, Result};
@@ -20,7 +21,7 @@ use crate::policy::{
     AddressTranslation, DefaultRetry, ExponentialReconnection, LoadBalancing, MonotonicTimestamps, NoTranslation,
     Reconnection, Retry, RetryBudget, TimestampGenerator, TokenAware,
 };
-use crate::pool::{ConnectionFactory, PoolSettings};
+use crate::pool::{ConnectionFactory, PoolObserver, PoolSettings};
 use crate::protocol::compression::Compression;
 use crate::protocol::{Consistency, ProtocolVersion, SerialConsistency};
 
@@ -41,6 +42,7 @@ pub struct SessionBuilder {
     timestamps: Arc<dyn TimestampGenerator>,
     translation: Arc<dyn AddressTranslation>,
     windows: RefreshWindows,
+    node_listeners: NodeListeners,
     refresh_interval: Duration,
     control_timeout: Duration,
     agreement_timeout: Duration,
@@ -71,6 +73,7 @@ impl Default for SessionBuilder {
             timestamps: Arc::new(MonotonicTimestamps::default()),
             translation: Arc::new(NoTranslation),
             windows: RefreshWindows::default(),
+            node_listeners: NodeListeners::default(),
             refresh_interval: Duration::from_secs(60),
             control_timeout: Duration::from_secs(5),
             agreement_timeout: Duration::from_secs(10),
@@ -279,6 +282,12 @@ impl SessionBuilder {
         self
     }
 
+    /// Is told when nodes come, go, move, and can or cannot be reached. Listeners are told in the order they were added.
+    pub fn node_listener(mut self, listener: Arc<dyn NodeListener>) -> Self {
+        self.node_listeners.0.push(listener);
+        self
+    }
+
     /// Opens the session: finds the cluster over one contact point, reads nodes and schema, and waits until every
     /// node was tried once.
     ///
@@ -313,6 +322,7 @@ impl SessionBuilder {
             reconnection: Arc::clone(&self.reconnection),
             stable_after: self.connection.heartbeat_interval.unwrap_or(STABLE_AFTER),
             dial_permits: Semaphore::new(DIALS_MAX),
+            observer: Arc::clone(&inbox) as Arc<dyn PoolObserver>,
         });
         let load_balancing = Arc::clone(&control_settings.load_balancing);
         let control = ControlWorker::start(control_settings, pool_settings, inbox, established);
@@ -352,6 +362,7 @@ impl SessionBuilder {
             load_balancing,
             translation: Arc::clone(&self.translation),
             windows: self.windows,
+            node_listeners: self.node_listeners.clone(),
             refresh_interval: self.refresh_interval,
             timeout: self.control_timeout,
         }

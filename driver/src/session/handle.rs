@@ -194,8 +194,29 @@ impl Session {
     ///
     /// [`ErrorKind::Timeout`] if that takes longer than a request may.
     pub async fn refresh_schema(&self) -> Result<()> {
-        self.check_open()?;
-        self.refresh(SchemaScope::All, self.shared.executor.defaults.timeout).await
+        self.refresh_now(Some(SchemaScope::All)).await
+    }
+
+    /// Reads the list of nodes again, and the schema if its version is another one than the last seen; returns when the
+    /// new picture is in place.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] if that takes longer than a request may.
+    pub async fn refresh_nodes(&self) -> Result<()> {
+        self.refresh_now(None).await
+    }
+
+    /// Reads one keyspace with all it holds again, and the list of nodes; returns when the new picture is in place.
+    ///
+    /// A keyspace that does not exist is gone from [`Self::cluster`] afterwards. The name is taken literally, without
+    /// quotes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Timeout`] if that takes longer than a request may.
+    pub async fn refresh_keyspace(&self, keyspace: &str) -> Result<()> {
+        self.refresh_now(Some(SchemaScope::Keyspaces([keyspace.to_owned()].into()))).await
     }
 
     /// Waits until all live nodes report one schema version.
@@ -339,7 +360,7 @@ impl Session {
         let limit = limit.min(self.shared.agreement_timeout);
         let started = Instant::now();
         let is_agreed = self.agree(connection, started + limit).await.unwrap_or(false);
-        let scope = SchemaScope::Keyspaces([keyspace].into());
+        let scope = Some(SchemaScope::Keyspaces([keyspace].into()));
         let left = limit.saturating_sub(started.elapsed()).max(SCHEMA_READ_LIMIT_MIN);
         // A failure leaves the refresh pending in the control task.
         let _ = self.refresh(scope, left).await;
@@ -356,7 +377,12 @@ impl Session {
         wait_for_agreement(connection, deadline, is_live).await.ok()
     }
 
-    async fn refresh(&self, scope: SchemaScope, limit: Duration) -> Result<()> {
+    async fn refresh_now(&self, scope: Option<SchemaScope>) -> Result<()> {
+        self.check_open()?;
+        self.refresh(scope, self.shared.executor.defaults.timeout).await
+    }
+
+    async fn refresh(&self, scope: Option<SchemaScope>, limit: Duration) -> Result<()> {
         let done = self.shared.control.refresh(scope);
         match timeout(limit, done).await {
             Ok(Ok(())) => Ok(()),
