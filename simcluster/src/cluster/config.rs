@@ -8,6 +8,7 @@ use crate::network::LinkConfig;
 use crate::node::NodeConfig;
 use crate::ring::Location;
 use crate::trace::LINES_DEFAULT;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -21,7 +22,11 @@ pub struct ClusterConfig {
     vnodes: u32,
     cluster_name: String,
     release: String,
+    /// Releases of single nodes, by number.
+    releases: BTreeMap<u32, String>,
     protocol_version_max: u8,
+    /// Highest protocol versions of single nodes, by number.
+    protocol_versions_max: BTreeMap<u32, u8>,
     pub(super) link: LinkConfig,
     coordinator: CoordinatorConfig,
     failure_detection: Duration,
@@ -46,7 +51,9 @@ impl Default for ClusterConfig {
             vnodes: 4,
             cluster_name: "Simulated Cluster".into(),
             release: "5.0.8".into(),
+            releases: BTreeMap::new(),
             protocol_version_max: 5,
+            protocol_versions_max: BTreeMap::new(),
             link: LinkConfig::default(),
             coordinator: CoordinatorConfig::default(),
             failure_detection: Duration::from_secs(8),
@@ -101,9 +108,23 @@ impl ClusterConfig {
         self
     }
 
-    /// The highest native protocol version that nodes speak: 3, 4 or 5 (the default).
+    /// The release of one node, counted from 1, as during an upgrade; default [`ClusterConfig::release`].
+    pub fn release_of(mut self, node: u32, release: impl Into<String>) -> Self {
+        self.releases.insert(node, release.into());
+        self
+    }
+
+    /// The highest native protocol version that nodes speak: 3, 4 or 5 (the default), and never above that of their
+    /// release.
     pub const fn protocol_version_max(mut self, version: u8) -> Self {
         self.protocol_version_max = version;
+        self
+    }
+
+    /// The highest native protocol version of one node, counted from 1: nodes cap it while an upgrade is under way.
+    /// Default [`ClusterConfig::protocol_version_max`].
+    pub fn protocol_version_max_of(mut self, node: u32, version: u8) -> Self {
+        self.protocol_versions_max.insert(node, version);
         self
     }
 
@@ -213,6 +234,8 @@ impl ClusterConfig {
 
     fn node_config(&self, id: NodeId, address: SocketAddr, location: Location, total: u32) -> NodeConfig {
         let entropy = Entropy::new(self.seed);
+        let release = self.releases.get(&id.0).unwrap_or(&self.release);
+        let version_max = self.protocol_versions_max.get(&id.0).copied().unwrap_or(self.protocol_version_max);
         NodeConfig {
             id,
             address,
@@ -220,8 +243,8 @@ impl ClusterConfig {
             location,
             tokens: NodeConfig::draw_tokens(&entropy, id, self.vnodes),
             cluster_name: self.cluster_name.clone(),
-            release: self.release.clone(),
-            protocol_version_max: self.protocol_version_max,
+            release: release.clone(),
+            protocol_version_max: version_max.min(NodeConfig::protocol_version_max_of_release(release)),
             peers: (1..=total).map(NodeId).filter(|peer| *peer != id).collect(),
             coordinator: self.coordinator.clone(),
             failure_detection: self.failure_detection,
@@ -273,5 +296,14 @@ mod tests {
         assert_eq!(configs[300].address.to_string(), "10.0.1.1:9042");
         assert_eq!(configs[300].id, NodeId(301));
         assert_eq!(configs[0].peers.len(), 302);
+    }
+
+    #[test]
+    fn nodes_of_older_releases_speak_older_versions() {
+        let configs = ClusterConfig::default().release_of(2, "3.11.19").protocol_version_max_of(3, 3).node_configs();
+
+        let versions: Vec<_> =
+            configs.iter().map(|config| (config.release.as_str(), config.protocol_version_max)).collect();
+        assert_eq!(versions, [("5.0.8", 5), ("3.11.19", 4), ("5.0.8", 3)]);
     }
 }

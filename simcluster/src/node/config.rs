@@ -48,6 +48,12 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
+    /// The highest protocol version that is not a beta in a release.
+    #[must_use]
+    pub fn protocol_version_max_of_release(release: &str) -> u8 {
+        if ReleaseLine::of(release) < ReleaseLine::V40 { 4 } else { 5 }
+    }
+
     /// The identity that `entropy` gives to a node.
     #[must_use]
     pub fn draw_host_id(entropy: &Entropy, node: NodeId) -> Uuid {
