@@ -1,9 +1,10 @@
-//! The command line of Helenus: `cargo xtask sim | serve | cassandra | tidy | ci`.
+//! The command line of Helenus: `cargo xtask sim | serve | cassandra | clients | tidy | ci`.
 //!
 //! Exit codes are those of [`exit`]; every refusal is one sentence on standard error that says what to do.
 
 mod cassandra;
 mod ci;
+mod clients;
 mod exit;
 mod serve;
 mod sim;
@@ -33,6 +34,8 @@ enum Command {
         #[command(subcommand)]
         action: cassandra::Action,
     },
+    /// Run programs of other drivers on the simulated and on a real cluster, and compare what they see.
+    Clients(clients::ClientsArguments),
     /// Check the house rules: floors, headers, lengths, reasons for dependencies.
     Tidy,
     /// Everything that must hold before a change lands.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Sim(arguments) => sim::run(&root, &arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Cassandra { action } => Exit::of(cassandra::run(&root, &action)),
+        Command::Clients(arguments) => clients::run(&root, &arguments),
         Command::Tidy => tidy(&root),
         Command::Ci => Exit::of(ci::run(&root)),
     };

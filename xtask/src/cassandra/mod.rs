@@ -92,7 +92,8 @@ pub fn requirements() -> Result<String, String> {
     Ok(line)
 }
 
-fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
+/// What a program prints, if it is here and succeeds.
+pub fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     output.status.success().then(|| String::from_utf8_lossy(&text).into_owned())
