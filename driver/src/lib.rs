@@ -44,14 +44,14 @@ pub mod value;
 pub use env::Environment;
 #[cfg(feature = "mutants")]
 pub use env::mutants;
-pub use error::{Attempt, AttemptKind, Certainty, Error, ErrorKind, Result};
+pub use error::{Attempt, AttemptKind, AttemptOutcome, Certainty, Error, ErrorKind, Result};
 pub use execution::{Explanation, MetricsSnapshot, PlannedNode};
 pub use pool::NodeState;
 pub use protocol::{BatchType, Consistency, ProtocolVersion, SerialConsistency};
 pub use session::{
     Applied, BatchQuery, CloseReport, NodeStatus, Page, Pages, Query, QueryResult, RowStream, Session, SessionBuilder,
 };
-pub use statement::{PreparedStatement, Statement};
+pub use statement::{PreparedStatement, Profile, Statement};
 pub use topology::ClusterSnapshot;
 
 /// The example of the README compiles.

@@ -130,6 +130,16 @@ impl Connection {
         self.handle.shared.lock().in_flight.orphaned()
     }
 
+    /// Bytes of requests ever queued.
+    pub(crate) fn queued(&self) -> u64 {
+        self.handle.shared.lock().queued
+    }
+
+    /// Of all bytes ever queued, those of requests that the transport has taken.
+    pub(crate) fn handed(&self) -> u64 {
+        self.handle.shared.lock_wire().outbound.handed()
+    }
+
     /// Protocol version spoken.
     pub fn version(&self) -> ProtocolVersion {
         self.handle.shared.version

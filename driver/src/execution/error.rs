@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use crate::protocol::Consistency;
 use crate::value::{BindError, RowError};
 
 /// Result of the public methods of this crate.
@@ -102,7 +103,7 @@ pub enum Certainty {
 }
 
 /// One request sent, or meant to be sent, to one coordinator.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
     /// The coordinator.
     pub node: Uuid,
@@ -110,8 +111,12 @@ pub struct Attempt {
     pub address: SocketAddr,
     /// What was sent.
     pub what: AttemptKind,
-    /// How it ended, as a sentence.
-    pub outcome: String,
+    /// Zero for the first execution of the request, counting up for the speculative ones beside it.
+    pub execution: u32,
+    /// Consistency level it was sent with.
+    pub consistency: Consistency,
+    /// What came back.
+    pub outcome: AttemptOutcome,
     /// What is known about its effect.
     pub certainty: Certainty,
     /// Time from its start to its outcome.
@@ -125,6 +130,38 @@ pub enum AttemptKind {
     Request,
     /// A PREPARE that the coordinator had asked for.
     Reprepare,
+}
+
+/// How an attempt ended that did not give the request its answer.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum AttemptOutcome {
+    /// It failed.
+    Failed(ErrorKind),
+    /// Nothing was sent: the node had no usable connection.
+    NoConnection,
+    /// It was given up because another execution of the request had its answer first.
+    Superseded,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.what {
+            AttemptKind::Request => "request",
+            AttemptKind::Reprepare => "PREPARE",
+        };
+        write!(f, "{what} to {} at {}, {:?}: {}", self.address, self.consistency, self.elapsed, self.outcome)
+    }
+}
+
+impl fmt::Display for AttemptOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(kind) => kind.fmt(f),
+            Self::NoConnection => f.write_str("the node has no usable connection"),
+            Self::Superseded => f.write_str("another execution was answered first"),
+        }
+    }
 }
 
 /// What went wrong. Server errors carry what the server reported.
@@ -226,6 +263,8 @@ pub enum ErrorKind {
     ConnectionLost(String),
     /// No node could be asked: none is known, or none has a usable connection.
     NoNodeAvailable,
+    /// The connections have as many requests in flight as they may.
+    Busy,
     /// Coordinators kept forgetting a prepared statement.
     RepreparationLimit,
     /// Preparing a statement again gave another id: the default keyspace changed with `USE`, or the table did.
@@ -303,6 +342,10 @@ impl fmt::Display for ErrorKind {
                 write!(f, "the connection was lost while waiting for the answer: {reason}")
             }
             Self::NoNodeAvailable => f.write_str("no node has a usable connection"),
+            Self::Busy => f.write_str(
+                "the connections have as many requests in flight as they may: send fewer at once, or raise \
+                 in_flight_max or connections_per_node",
+            ),
             Self::RepreparationLimit => {
                 f.write_str("the coordinator keeps forgetting the prepared statement: its cache is too small")
             }

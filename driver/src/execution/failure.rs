@@ -64,14 +64,13 @@ pub(super) fn server_failure(kind: &ServerErrorKind) -> AttemptFailure {
         S::Overloaded => F::Overloaded,
         S::IsBootstrapping => F::IsBootstrapping,
         S::Truncate => F::TruncateError,
-        S::Unavailable { .. } => F::Unavailable,
+        S::Unavailable { required, alive, .. } => F::Unavailable { required: *required, alive: *alive },
         S::ReadTimeout { received, block_for, data_present, .. } => {
             F::ReadTimeout { received: *received, block_for: *block_for, data_present: *data_present }
         }
-        S::WriteTimeout { write_type, .. } => F::WriteTimeout {
-            is_batch_log: *write_type == WriteType::BatchLog,
-            is_conditional: *write_type == WriteType::Cas,
-        },
+        S::WriteTimeout { received, block_for, write_type, .. } => {
+            F::WriteTimeout { received: *received, block_for: *block_for, write_type: write_type.clone() }
+        }
         S::ReadFailure { .. } => F::ReadFailure,
         S::WriteFailure { .. } => F::WriteFailure,
         S::CdcWriteFailure => F::CdcWriteFailure,
@@ -89,14 +88,27 @@ pub(super) fn server_failure(kind: &ServerErrorKind) -> AttemptFailure {
     }
 }
 
+/// Whether the error is about a linearizable phase, which only conditional statements and serial reads have.
+pub(super) fn is_serial(kind: &ServerErrorKind) -> bool {
+    use ServerErrorKind as S;
+    match kind {
+        S::Unavailable { consistency, .. }
+        | S::WriteTimeout { consistency, .. }
+        | S::ReadTimeout { consistency, .. }
+        | S::ReadFailure { consistency, .. }
+        | S::WriteFailure { consistency, .. }
+        | S::CasWriteUnknown { consistency, .. } => consistency.is_serial(),
+        _ => false,
+    }
+}
+
 /// What policies and callers see of a call without an answer.
 pub(super) fn call_failure(error: CallError) -> (AttemptFailure, ErrorKind) {
     match error {
         CallError::Encode(EncodeError::Bind(error)) => (AttemptFailure::NotSent, ErrorKind::Bind(error)),
         CallError::Encode(error) => (AttemptFailure::NotSent, ErrorKind::Encode(error.to_string())),
-        CallError::Busy | CallError::Closed(_) | CallError::NotSent(_) => {
-            (AttemptFailure::NotSent, ErrorKind::NoNodeAvailable)
-        }
+        CallError::Busy => (AttemptFailure::NotSent, ErrorKind::Busy),
+        CallError::Closed(_) | CallError::NotSent(_) => (AttemptFailure::NotSent, ErrorKind::NoNodeAvailable),
         CallError::Timeout => (AttemptFailure::AttemptTimeout, ErrorKind::AttemptTimeout),
         CallError::MaybeSent(reason) => (AttemptFailure::ConnectionLost, ErrorKind::ConnectionLost(reason.to_string())),
     }

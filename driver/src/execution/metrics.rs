@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::observe::LatencyHistogram;
+
 /// Live counters. Relaxed: they order nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -10,6 +12,9 @@ pub(crate) struct Metrics {
     pub retries: AtomicU64,
     pub repreparations: AtomicU64,
     pub timeouts: AtomicU64,
+    pub speculations: AtomicU64,
+    pub refused_speculations: AtomicU64,
+    pub latencies: LatencyHistogram,
     pub in_flight: AtomicU64,
 }
 
@@ -26,7 +31,11 @@ impl Metrics {
             retries: read(&self.retries),
             repreparations: read(&self.repreparations),
             timeouts: read(&self.timeouts),
+            speculations: read(&self.speculations),
+            refused_speculations: read(&self.refused_speculations),
             in_flight: read(&self.in_flight),
+            retries_saved: 0,
+            speculations_saved: 0,
         }
     }
 
@@ -61,6 +70,14 @@ pub struct MetricsSnapshot {
     pub repreparations: u64,
     /// Requests that reached their time limit.
     pub timeouts: u64,
+    /// Parallel executions started beside slow ones.
+    pub speculations: u64,
+    /// Parallel executions not started because their budget was spent.
+    pub refused_speculations: u64,
     /// Requests not finished yet.
     pub in_flight: u64,
+    /// Retries that the retry budget allows at the moment.
+    pub retries_saved: u64,
+    /// Parallel executions that their budget allows at the moment.
+    pub speculations_saved: u64,
 }

@@ -1,15 +1,21 @@
 //! Executes requests: which coordinators to try, what to send them, what to make of their answers.
 
+mod attempt;
 pub(crate) mod error;
 mod failure;
 mod metrics;
 mod query_plan;
 mod repreparation;
 mod request;
+mod retries;
 mod runner;
+mod speculation;
+#[cfg(test)]
+mod tests;
+mod walk;
 mod work;
 
-pub use error::{Attempt, AttemptKind, Certainty, Error, ErrorKind, Result};
+pub use error::{Attempt, AttemptKind, AttemptOutcome, Certainty, Error, ErrorKind, Result};
 pub(crate) use metrics::Metrics;
 pub use metrics::MetricsSnapshot;
 pub use query_plan::{Explanation, PlannedNode};

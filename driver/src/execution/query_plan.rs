@@ -4,9 +4,8 @@ use std::net::SocketAddr;
 
 use uuid::Uuid;
 
-use crate::control::ClusterView;
-use crate::env::Entropy;
-use crate::policy::{Distance, LoadBalancing, NodeHealth, RoutingFacts};
+use super::runner::{Executor, Job};
+use crate::policy::{Distance, NodeHealth, RoutingFacts};
 use crate::protocol::Consistency;
 use crate::topology::{NodeIndex, Token};
 
@@ -37,33 +36,71 @@ pub struct PlannedNode {
 }
 
 /// Runs `decide` with the facts of a request.
-pub(super) fn with_facts<T>(
-    view: &ClusterView,
+fn with_facts<T>(
+    executor: &Executor,
+    job: &Job<'_>,
     replicas: &[NodeIndex],
-    consistency: Consistency,
-    entropy: &dyn Entropy,
     decide: impl FnOnce(&RoutingFacts<'_>) -> T,
 ) -> T {
-    let health = |index: NodeIndex| -> NodeHealth { view.health(index) };
+    let health = |index: NodeIndex| -> NodeHealth { job.view.health(index) };
     let is_local_consistency =
-        matches!(consistency, Consistency::LocalOne | Consistency::LocalQuorum | Consistency::LocalSerial);
-    decide(&RoutingFacts { snapshot: &view.snapshot, replicas, is_local_consistency, health: &health, entropy })
+        matches!(job.settled.consistency, Consistency::LocalOne | Consistency::LocalQuorum | Consistency::LocalSerial);
+    decide(&RoutingFacts {
+        snapshot: &job.view.snapshot,
+        replicas,
+        is_local_consistency,
+        health: &health,
+        entropy: &*executor.environment.entropy,
+    })
+}
+
+/// The node to ask first, if it can be chosen without making a plan.
+pub(super) fn first(executor: &Executor, job: &Job<'_>, replicas: &[NodeIndex]) -> Option<NodeIndex> {
+    if job.pinned.is_some() {
+        return job.pinned;
+    }
+    with_facts(executor, job, replicas, |facts| job.load_balancing.first(facts, &job.view.distances))
 }
 
 /// The whole plan, without repetitions whatever the policy returned.
-pub(super) fn plan(
-    policy: &dyn LoadBalancing,
-    view: &ClusterView,
-    replicas: &[NodeIndex],
-    consistency: Consistency,
-    entropy: &dyn Entropy,
-) -> Vec<NodeIndex> {
+pub(super) fn plan(executor: &Executor, job: &Job<'_>, replicas: &[NodeIndex]) -> Vec<NodeIndex> {
+    let view = &job.view;
     let mut plan = Vec::with_capacity(view.pools.len());
-    with_facts(view, replicas, consistency, entropy, |facts| policy.plan(facts, &view.distances, &mut plan));
+    with_facts(executor, job, replicas, |facts| job.load_balancing.plan(facts, &view.distances, &mut plan));
     let mut seen = vec![false; view.pools.len()];
     plan.retain(|&index| {
         seen.get_mut(usize::from(index)).is_some_and(|seen| !std::mem::replace(seen, true))
             && view.pool(index).is_some()
     });
     plan
+}
+
+/// Where a request would go.
+pub(super) fn explain(executor: &Executor, job: &Job<'_>) -> Explanation {
+    let view = &job.view;
+    let routing = job.work.routing();
+    let replicas = match &routing {
+        Some((keyspace, token)) => view.snapshot.replicas_of_token(keyspace, *token),
+        None => &[],
+    };
+    let order = match job.pinned {
+        Some(pinned) => vec![pinned],
+        None => plan(executor, job, replicas),
+    };
+    let nodes = view.snapshot.nodes();
+    let planned = |index: NodeIndex| {
+        let node = job.node(index);
+        PlannedNode {
+            host_id: node.host_id,
+            address: node.address,
+            distance: view.distances.get(usize::from(index)).copied().unwrap_or(Distance::Ignored),
+            is_replica: replicas.contains(&index),
+            is_up: view.health(index).is_up,
+        }
+    };
+    Explanation {
+        token: routing.as_ref().map(|(_, token)| *token),
+        replicas: replicas.iter().map(|&index| nodes[usize::from(index)].host_id).collect(),
+        plan: order.into_iter().map(planned).collect(),
+    }
 }

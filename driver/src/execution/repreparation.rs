@@ -17,6 +17,7 @@ use crate::protocol::ProtocolVersion;
 use crate::protocol::request::{EnvelopeOptions, Prepare};
 use crate::protocol::response::{Message, Prepared, ResultBody};
 use crate::statement::{PreparedState, PreparedStatement, Routing};
+use crate::value::{ColumnSpec, CqlType, NativeType};
 
 /// How often one attempt prepares before it gives up.
 pub(super) const REPREPARATIONS_MAX: u32 = 3;
@@ -28,13 +29,30 @@ pub(crate) fn prepared_state(prepared: Prepared, view: &ClusterView) -> Prepared
         Some(table.partition_key().map(|column| column.name.clone()).collect())
     };
     let routing = Routing::find(&prepared.variables, &prepared.partition_key, key_names);
+    let is_counter = is_counter(&prepared, view);
     PreparedState {
         id: prepared.id,
         result_metadata_id: prepared.result_metadata_id,
         variables: prepared.variables,
         result_columns: prepared.result.columns,
         routing,
+        is_counter,
     }
+}
+
+/// Whether the statement increments counters: it writes to a table that has some.
+fn is_counter(prepared: &Prepared, view: &ClusterView) -> bool {
+    let is_read = prepared.result.columns.as_ref().is_some_and(|columns| !columns.is_empty());
+    let has_counters = |variable: &ColumnSpec| {
+        let table = view.snapshot.schema().table(&variable.keyspace, &variable.table);
+        table.is_some_and(|table| table.columns.iter().any(|column| is_counter_type(&column.cql_type)))
+    };
+    let by_variable = prepared.variables.iter().any(|variable| is_counter_type(&variable.cql_type));
+    !is_read && (by_variable || prepared.variables.first().is_some_and(has_counters))
+}
+
+fn is_counter_type(cql_type: &CqlType) -> bool {
+    matches!(cql_type, CqlType::Native(NativeType::Counter))
 }
 
 /// Prepares `statement` on `connection`'s node.

@@ -30,23 +30,35 @@ pub(super) struct Settled<'a> {
 }
 
 impl Work<'_> {
-    pub(super) fn facts(&self, is_idempotent: bool) -> RequestFacts {
+    /// What the request is; `said` is what the caller declared, `default` what holds for those who do not say.
+    pub(super) fn facts(&self, said: Option<bool>, default: bool) -> RequestFacts {
+        let is_idempotent = said.unwrap_or(default);
+        let plain = RequestFacts { is_idempotent, ..RequestFacts::default() };
         match self {
-            Self::Query { text } => {
-                RequestFacts { is_idempotent, is_conditional: is_conditional(text), is_logged_batch: false }
-            }
-            Self::Prepare { .. } => RequestFacts { is_idempotent: true, ..RequestFacts::default() },
+            Self::Query { text } => RequestFacts { is_conditional: is_conditional(text), ..plain },
+            Self::Prepare { .. } => RequestFacts { is_idempotent: true, ..plain },
             Self::Execute { statement, .. } => {
-                RequestFacts { is_idempotent, is_conditional: statement.is_conditional(), is_logged_batch: false }
+                let is_counter = statement.state().is_counter;
+                RequestFacts {
+                    // A default is no word of the caller about this increment.
+                    is_idempotent: if is_counter { said.unwrap_or(false) } else { is_idempotent },
+                    is_conditional: statement.is_conditional(),
+                    is_counter,
+                    ..plain
+                }
             }
-            Self::Batch { batch_type, entries } => RequestFacts {
-                is_idempotent: is_idempotent && *batch_type != BatchType::Counter,
-                is_conditional: entries.iter().any(|entry| match entry {
-                    BatchEntry::Text(text) => is_conditional(text),
-                    BatchEntry::Prepared { statement, .. } => statement.is_conditional(),
-                }),
-                is_logged_batch: *batch_type == BatchType::Logged,
-            },
+            Self::Batch { batch_type, entries } => {
+                let is_counter = *batch_type == BatchType::Counter;
+                RequestFacts {
+                    is_idempotent: is_idempotent && !is_counter,
+                    is_conditional: entries.iter().any(|entry| match entry {
+                        BatchEntry::Text(text) => is_conditional(text),
+                        BatchEntry::Prepared { statement, .. } => statement.is_conditional(),
+                    }),
+                    is_logged_batch: *batch_type == BatchType::Logged,
+                    is_counter,
+                }
+            }
         }
     }
 
@@ -71,6 +83,7 @@ impl Work<'_> {
         &self,
         connection: &Connection,
         settled: &Settled<'_>,
+        consistency: Consistency,
         deadline: Instant,
     ) -> (Result<Response, CallError>, Option<Arc<PreparedState>>) {
         let options = EnvelopeOptions {
@@ -78,7 +91,7 @@ impl Work<'_> {
             custom_payload: settled.options.custom_payload.as_deref(),
         };
         let parameters = Parameters {
-            consistency: settled.consistency,
+            consistency,
             serial_consistency: settled.serial_consistency,
             page_size: settled.page_size,
             paging_state: settled.options.paging_state.as_deref(),
@@ -121,7 +134,7 @@ impl Work<'_> {
                 let batch = request::Batch {
                     batch_type: *batch_type,
                     entries: &entries,
-                    consistency: settled.consistency,
+                    consistency,
                     serial_consistency: settled.serial_consistency,
                     timestamp: settled.timestamp,
                     keyspace: None,

@@ -2,6 +2,10 @@
 //!
 //! Counters only grow; two snapshots give a rate. Nothing here decides anything.
 
+mod latency;
+
+pub use latency::{LatencyHistogram, LatencySnapshot};
+
 /// What one connection did since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionStats {

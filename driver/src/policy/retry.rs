@@ -7,7 +7,9 @@
 //!
 //! The decision table of the Java driver 4.x, with one retry for timeouts and unavailability.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use crate::protocol::{Consistency, WriteType};
 
 /// How one attempt failed, without the connection it failed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +32,12 @@ pub enum AttemptFailure {
     /// A truncation failed.
     TruncateError,
     /// Too few live replicas; nothing was attempted.
-    Unavailable,
+    Unavailable {
+        /// Replicas the consistency level needs.
+        required: i32,
+        /// Replicas the coordinator believes alive.
+        alive: i32,
+    },
     /// Too few replicas answered a read in time.
     ReadTimeout {
         /// Replicas that answered.
@@ -42,10 +49,12 @@ pub enum AttemptFailure {
     },
     /// Too few replicas acknowledged a write in time.
     WriteTimeout {
-        /// Whether only the batch log write is in doubt.
-        is_batch_log: bool,
-        /// Whether the write was conditional.
-        is_conditional: bool,
+        /// Replicas that acknowledged.
+        received: i32,
+        /// Replicas the consistency level needs.
+        block_for: i32,
+        /// What was written.
+        write_type: WriteType,
     },
     /// A replica failed a read.
     ReadFailure,
@@ -70,7 +79,7 @@ impl AttemptFailure {
     #[deny(clippy::wildcard_enum_match_arm)]
     pub fn may_have_executed(&self) -> bool {
         match self {
-            Self::NotSent | Self::IsBootstrapping | Self::Unavailable | Self::InvalidRequest => false,
+            Self::NotSent | Self::IsBootstrapping | Self::Unavailable { .. } | Self::InvalidRequest => false,
             Self::ConnectionLost
             | Self::AttemptTimeout
             | Self::UndecodableAnswer
@@ -99,10 +108,16 @@ impl AttemptFailure {
 /// What a policy may know about the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryFacts {
-    /// Retries already decided for this request.
+    /// Retries already decided for this execution of the request.
     pub retries: u32,
-    /// Whether the caller declared the request idempotent.
+    /// Whether the request may be applied twice: declared idempotent and not conditional.
     pub is_idempotent: bool,
+    /// Whether the request is a lightweight transaction.
+    pub is_conditional: bool,
+    /// Level of the attempt that failed, which an earlier decision may have lowered.
+    pub consistency: Consistency,
+    /// Nodes of the query plan that were not tried.
+    pub nodes_left: usize,
 }
 
 /// What to do after a failed attempt.
@@ -110,8 +125,12 @@ pub struct RetryFacts {
 pub enum RetryDecision {
     /// Send it again to the same coordinator.
     SameNode,
+    /// Send it again to the same coordinator at this consistency level.
+    SameNodeAt(Consistency),
     /// Send it to the next coordinator of the plan.
     NextNode,
+    /// Report success without rows, although the consistency level was not reached.
+    Ignore,
     /// Report the failure.
     GiveUp,
 }
@@ -120,6 +139,15 @@ pub enum RetryDecision {
 pub trait Retry: Send + Sync {
     /// Advises on `failure`; see the module about who has the last word.
     fn decide(&self, failure: &AttemptFailure, facts: RetryFacts) -> RetryDecision;
+
+    /// How long to wait before the attempt that [`Self::decide`] advised. Default: not at all.
+    ///
+    /// `random` is 64 uniformly distributed bits. A wait that would pass the deadline of the call ends it at once
+    /// with the failure. Attempts after a wait are paid from the session's retry budget.
+    fn delay(&self, failure: &AttemptFailure, facts: RetryFacts, random: u64) -> Duration {
+        let _ = (failure, facts, random);
+        Duration::ZERO
+    }
 }
 
 /// Retries where another attempt has a good chance and cannot hurt. The default.
@@ -140,9 +168,11 @@ impl Retry for DefaultRetry {
                 RetryDecision::SameNode
             }
             // The batch itself was not attempted, yet one log replica may hold it and replay it.
-            F::WriteTimeout { is_batch_log: true, .. } if first_retry && facts.is_idempotent => RetryDecision::SameNode,
+            F::WriteTimeout { write_type: WriteType::BatchLog, .. } if first_retry && facts.is_idempotent => {
+                RetryDecision::SameNode
+            }
             // Another coordinator may know of more live replicas.
-            F::Unavailable if first_retry => RetryDecision::NextNode,
+            F::Unavailable { .. } if first_retry => RetryDecision::NextNode,
             F::ConnectionLost
             | F::AttemptTimeout
             | F::UndecodableAnswer
@@ -157,7 +187,7 @@ impl Retry for DefaultRetry {
             }
             F::ReadTimeout { .. }
             | F::WriteTimeout { .. }
-            | F::Unavailable
+            | F::Unavailable { .. }
             | F::ConnectionLost
             | F::AttemptTimeout
             | F::UndecodableAnswer
@@ -184,44 +214,22 @@ impl Retry for Fallthrough {
     }
 }
 
-/// Bounds the retries that an overloaded cluster would answer with more overload.
-///
-/// Every request deposits a tenth of a retry, up to a hundred retries saved; a retry after `Overloaded` or
-/// `ServerError` withdraws one. Quiet sessions can always retry; a session whose every request fails sends at most
-/// a tenth more.
-#[derive(Debug)]
-pub(crate) struct RetryBudget {
-    tenths: AtomicI64,
-}
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
 
-const BUDGET_MAX_TENTHS: i64 = 1000;
-
-impl RetryBudget {
-    pub(crate) fn new() -> Self {
-        Self { tenths: AtomicI64::new(BUDGET_MAX_TENTHS) }
-    }
-
-    /// Counts one request. Relaxed on purpose: a lost deposit changes nothing that matters.
-    pub(crate) fn deposit(&self) {
-        if self.tenths.load(Ordering::Relaxed) < BUDGET_MAX_TENTHS {
-            self.tenths.fetch_add(1, Ordering::Relaxed);
+    pub(in crate::policy) fn facts(is_idempotent: bool, retries: u32) -> RetryFacts {
+        RetryFacts {
+            retries,
+            is_idempotent,
+            is_conditional: false,
+            consistency: Consistency::LocalQuorum,
+            nodes_left: 2,
         }
     }
 
-    /// Takes one retry; `false` when the budget is spent.
-    pub(crate) fn withdraw(&self) -> bool {
-        self.tenths
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |tenths| (tenths >= 10).then_some(tenths - 10))
-            .is_ok()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
     fn decide(failure: &AttemptFailure, is_idempotent: bool, retries: u32) -> RetryDecision {
-        DefaultRetry.decide(failure, RetryFacts { retries, is_idempotent })
+        DefaultRetry.decide(failure, facts(is_idempotent, retries))
     }
 
     #[test]
@@ -229,23 +237,30 @@ mod tests {
         use AttemptFailure as F;
         use RetryDecision::{GiveUp, NextNode, SameNode};
         let read = |received, data_present| F::ReadTimeout { received, block_for: 2, data_present };
-        let write = |is_batch_log| F::WriteTimeout { is_batch_log, is_conditional: false };
+        let write = |write_type| F::WriteTimeout { received: 1, block_for: 2, write_type };
         // failure, idempotent first, idempotent second, not idempotent first
         let table = [
             (F::NotSent, NextNode, NextNode, NextNode),
             (F::IsBootstrapping, NextNode, NextNode, NextNode),
             (F::ConnectionLost, NextNode, NextNode, GiveUp),
+            (F::AttemptTimeout, NextNode, NextNode, GiveUp),
+            (F::UndecodableAnswer, NextNode, NextNode, GiveUp),
             (read(2, false), SameNode, GiveUp, SameNode),
             (read(2, true), GiveUp, GiveUp, GiveUp),
             (read(1, false), GiveUp, GiveUp, GiveUp),
-            (write(true), SameNode, GiveUp, GiveUp),
-            (write(false), GiveUp, GiveUp, GiveUp),
-            (F::Unavailable, NextNode, GiveUp, NextNode),
+            (write(WriteType::BatchLog), SameNode, GiveUp, GiveUp),
+            (write(WriteType::Simple), GiveUp, GiveUp, GiveUp),
+            (write(WriteType::UnloggedBatch), GiveUp, GiveUp, GiveUp),
+            (F::Unavailable { required: 2, alive: 1 }, NextNode, GiveUp, NextNode),
             (F::Overloaded, NextNode, NextNode, GiveUp),
             (F::ServerError, NextNode, NextNode, GiveUp),
+            (F::TruncateError, NextNode, NextNode, GiveUp),
+            (F::CdcWriteFailure, NextNode, NextNode, GiveUp),
+            (F::CasWriteUnknown, NextNode, NextNode, GiveUp),
             (F::ReadFailure, GiveUp, GiveUp, GiveUp),
             (F::WriteFailure, GiveUp, GiveUp, GiveUp),
             (F::InvalidRequest, GiveUp, GiveUp, GiveUp),
+            (F::Unknown { code: 0x1234 }, GiveUp, GiveUp, GiveUp),
         ];
 
         for (failure, first, second, unsafe_first) in table {
@@ -256,18 +271,9 @@ mod tests {
     }
 
     #[test]
-    fn spent_budget_is_refilled_by_ten_requests() {
-        let budget = RetryBudget::new();
-        for _ in 0..100 {
-            assert!(budget.withdraw());
+    fn fallthrough_reports_every_failure() {
+        for failure in [AttemptFailure::NotSent, AttemptFailure::Unavailable { required: 1, alive: 0 }] {
+            assert_eq!(Fallthrough.decide(&failure, facts(true, 0)), RetryDecision::GiveUp);
         }
-        assert!(!budget.withdraw());
-
-        for _ in 0..10 {
-            budget.deposit();
-        }
-
-        assert!(budget.withdraw());
-        assert!(!budget.withdraw());
     }
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::handle::{Bound, Session};
 use super::result::{Applied, QueryResult};
 use crate::execution::Result;
+use crate::policy::{Retry, SpeculativeExecution};
 use crate::protocol::{BatchType, Consistency, SerialConsistency};
 use crate::statement::{BatchEntry, Statement, StatementOptions};
 use crate::value::{BindValues, DecodeRow};
@@ -78,6 +80,33 @@ impl<'v> BatchQuery<'v> {
     /// Bytes for the server's query handler; protocol v4 and later.
     pub fn custom_payload(mut self, payload: BTreeMap<String, Bytes>) -> Self {
         self.options.custom_payload = Some(Arc::new(payload));
+        self
+    }
+
+    /// Takes the options that the call does not set from the profile `name` of the session.
+    ///
+    /// A name that the session does not know is reported by the ending method.
+    pub fn profile(mut self, name: &str) -> Self {
+        let profile = self.session.profile_named(name);
+        self.options.overrides_mut().set_profile(profile);
+        self
+    }
+
+    /// Decides about retries of this call. Default: the session's policy.
+    pub fn retry(mut self, policy: Arc<dyn Retry>) -> Self {
+        self.options.overrides_mut().set_retry(policy);
+        self
+    }
+
+    /// Decides about parallel executions of this call, if it is idempotent. Default: the session's policy.
+    pub fn speculative_execution(mut self, policy: Arc<dyn SpeculativeExecution>) -> Self {
+        self.options.overrides_mut().set_speculation(policy);
+        self
+    }
+
+    /// Asks only the node with this host id, whatever the load-balancing policy says. Default: no such node.
+    pub fn node(mut self, host_id: Uuid) -> Self {
+        self.options.overrides_mut().node = Some(host_id);
         self
     }
 

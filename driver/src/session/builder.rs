@@ -1,5 +1,6 @@
 //! Configures a session and opens it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,12 +19,13 @@ use crate::control::{
 use crate::env::{Environment, timeout};
 use crate::execution::{Defaults, Error, ErrorKind, Executor, Metrics, Result};
 use crate::policy::{
-    AddressTranslation, DefaultRetry, ExponentialReconnection, LoadBalancing, MonotonicTimestamps, NoTranslation,
-    Reconnection, Retry, RetryBudget, TimestampGenerator, TokenAware,
+    AddressTranslation, Budget, BudgetSettings, DefaultRetry, ExponentialReconnection, LoadBalancing,
+    MonotonicTimestamps, NoTranslation, Reconnection, Retry, SpeculativeExecution, TimestampGenerator, TokenAware,
 };
 use crate::pool::{ConnectionFactory, PoolObserver, PoolSettings};
 use crate::protocol::compression::Compression;
 use crate::protocol::{Consistency, ProtocolVersion, SerialConsistency};
+use crate::statement::Profile;
 
 /// Options of a session. Setters cannot fail; [`SessionBuilder::connect`] reports what is wrong.
 #[derive(Clone)]
@@ -38,6 +40,10 @@ pub struct SessionBuilder {
     defaults: Defaults,
     load_balancing: Option<Arc<dyn LoadBalancing>>,
     retry: Arc<dyn Retry>,
+    retry_budget: BudgetSettings,
+    speculation: Option<Arc<dyn SpeculativeExecution>>,
+    speculation_budget: BudgetSettings,
+    profiles: BTreeMap<String, Arc<Profile>>,
     reconnection: Arc<dyn Reconnection>,
     timestamps: Arc<dyn TimestampGenerator>,
     translation: Arc<dyn AddressTranslation>,
@@ -69,6 +75,10 @@ impl Default for SessionBuilder {
             },
             load_balancing: None,
             retry: Arc::new(DefaultRetry),
+            retry_budget: BudgetSettings { percent: 10, burst: 100 },
+            speculation: None,
+            speculation_budget: BudgetSettings { percent: 10, burst: 10 },
+            profiles: BTreeMap::new(),
             reconnection: Arc::new(ExponentialReconnection::default()),
             timestamps: Arc::new(MonotonicTimestamps::default()),
             translation: Arc::new(NoTranslation),
@@ -264,6 +274,30 @@ impl SessionBuilder {
         self
     }
 
+    /// Bounds retries after a pause and retries of overloaded coordinators. Default: 10 per 100 requests, 100 saved.
+    pub fn retry_budget(mut self, settings: BudgetSettings) -> Self {
+        self.retry_budget = settings;
+        self
+    }
+
+    /// Starts parallel executions of slow idempotent requests. Default: none.
+    pub fn speculative_execution(mut self, policy: Arc<dyn SpeculativeExecution>) -> Self {
+        self.speculation = Some(policy);
+        self
+    }
+
+    /// Bounds parallel executions. Default: 10 per 100 requests that may have them, 10 saved.
+    pub fn speculation_budget(mut self, settings: BudgetSettings) -> Self {
+        self.speculation_budget = settings;
+        self
+    }
+
+    /// Adds a set of options that calls choose with `Query::profile`; a second one of the same name replaces the first.
+    pub fn profile(mut self, name: impl Into<String>, profile: Profile) -> Self {
+        self.profiles.insert(name.into(), Arc::new(profile));
+        self
+    }
+
     /// Schedules reconnections. Default: [`ExponentialReconnection`], 500 ms to 60 s.
     pub fn reconnection(mut self, policy: Arc<dyn Reconnection>) -> Self {
         self.reconnection = policy;
@@ -333,13 +367,17 @@ impl SessionBuilder {
             retry: self.retry,
             timestamps: self.timestamps,
             defaults: self.defaults,
-            budget: RetryBudget::new(),
+            speculation: self.speculation,
+            retry_budget: Budget::new(self.retry_budget),
+            speculation_budget: Budget::new(self.speculation_budget),
             metrics: Metrics::default(),
             is_closed: AtomicBool::new(false),
         };
         let cache = PreparedCache::new(self.prepared_cache_size);
         let agreement_timeout = self.agreement_timeout;
-        let session = Session { shared: Arc::new(Shared { executor, control, factory, cache, agreement_timeout }) };
+        let profiles = self.profiles;
+        let shared = Shared { executor, control, factory, cache, profiles, agreement_timeout };
+        let session = Session { shared: Arc::new(shared) };
         session.wait_until_tried(self.connection.connect_timeout).await;
         Ok(session)
     }

@@ -1,5 +1,6 @@
 //! The session and its life: requests in, a clean close out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::execution::{
 use crate::pool::{ConnectionFactory, NodeState, use_keyspace};
 use crate::protocol::response::{Message, ResultBody};
 use crate::protocol::{BatchType, ProtocolVersion};
-use crate::statement::{BatchEntry, PreparedStatement, Statement, StatementOptions};
+use crate::statement::{BatchEntry, PreparedStatement, Profile, Statement, StatementOptions};
 use crate::topology::ClusterSnapshot;
 use crate::value::{BindValues, BindWriter};
 
@@ -39,6 +40,7 @@ pub(super) struct Shared {
     pub control: ControlWorker,
     pub factory: Arc<ConnectionFactory>,
     pub cache: PreparedCache,
+    pub profiles: BTreeMap<String, Arc<Profile>>,
     pub agreement_timeout: Duration,
 }
 
@@ -137,7 +139,7 @@ impl Session {
     /// Counters of the session.
     #[must_use]
     pub fn metrics(&self) -> MetricsSnapshot {
-        self.shared.executor.metrics.snapshot()
+        self.shared.executor.metrics_snapshot()
     }
 
     /// Host id of the node that carries the control connection, if there is one at the moment.
@@ -344,7 +346,12 @@ impl Session {
         QueryResult::new(answer, true)
     }
 
-    pub(super) fn explain_bound(&self, bound: &Bound, options: &StatementOptions) -> Explanation {
+    /// The profile `name`, or the name itself if there is none.
+    pub(super) fn profile_named(&self, name: &str) -> std::result::Result<Arc<Profile>, String> {
+        self.shared.profiles.get(name).cloned().ok_or_else(|| name.to_owned())
+    }
+
+    pub(super) fn explain_bound(&self, bound: &Bound, options: &StatementOptions) -> Result<Explanation> {
         self.shared.executor.explain(&work_of(bound), options)
     }
 

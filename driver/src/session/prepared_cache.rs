@@ -58,6 +58,7 @@ mod tests {
             variables: [].into(),
             result_columns: None,
             routing: None,
+            is_counter: false,
         };
         PreparedStatement::new(text.into(), None, state)
     }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use uuid::Uuid;
 
 use super::handle::Session;
 use super::result::{Applied, QueryResult, row_error};
 use super::rows::{Pages, RowStream};
 use crate::execution::{Error, ErrorKind, Explanation, Result};
+use crate::policy::{Retry, SpeculativeExecution};
 use crate::protocol::{Consistency, SerialConsistency};
 use crate::statement::{Statement, StatementOptions};
 use crate::value::{BindValues, DecodeRow};
@@ -100,6 +102,33 @@ impl<V> Query<V> {
         self.options.custom_payload = Some(Arc::new(payload));
         self
     }
+
+    /// Takes the options that the call does not set from the profile `name` of the session.
+    ///
+    /// A name that the session does not know is reported by the ending method.
+    pub fn profile(mut self, name: &str) -> Self {
+        let profile = self.session.profile_named(name);
+        self.options.overrides_mut().set_profile(profile);
+        self
+    }
+
+    /// Decides about retries of this call. Default: the session's policy.
+    pub fn retry(mut self, policy: Arc<dyn Retry>) -> Self {
+        self.options.overrides_mut().set_retry(policy);
+        self
+    }
+
+    /// Decides about parallel executions of this call, if it is idempotent. Default: the session's policy.
+    pub fn speculative_execution(mut self, policy: Arc<dyn SpeculativeExecution>) -> Self {
+        self.options.overrides_mut().set_speculation(policy);
+        self
+    }
+
+    /// Asks only the node with this host id, whatever the load-balancing policy says. Default: no such node.
+    pub fn node(mut self, host_id: Uuid) -> Self {
+        self.options.overrides_mut().node = Some(host_id);
+        self
+    }
 }
 
 impl<V: BindValues> Query<V> {
@@ -160,7 +189,7 @@ impl<V: BindValues> Query<V> {
     /// Those of preparing and binding.
     pub async fn explain(self) -> Result<Explanation> {
         let bound = self.session.bind(&self.statement, &self.values, self.options.timeout).await?;
-        Ok(self.session.explain_bound(&bound, &self.options))
+        self.session.explain_bound(&bound, &self.options)
     }
 
     async fn rows_up_to<T: for<'a> DecodeRow<'a>>(self, count_max: usize) -> Result<Vec<T>> {

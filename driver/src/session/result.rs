@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::execution::{Answer, Error, ErrorKind, Result};
+use crate::execution::{Answer, Attempt, Error, ErrorKind, Result};
 use crate::protocol::response::{Message, ResultBody, Rows};
 use crate::value::{CellReader, ColumnSpec, DecodeRow, RowCells, RowError, RowIterator};
 
@@ -24,6 +24,7 @@ pub struct QueryResult {
     custom_payload: BTreeMap<String, Option<Bytes>>,
     tracing_id: Option<Uuid>,
     is_schema_agreed: bool,
+    attempts: Vec<Attempt>,
 }
 
 /// The outcome of a conditional statement.
@@ -37,7 +38,7 @@ pub enum Applied<T> {
 
 impl QueryResult {
     pub(super) fn new(answer: Answer, is_schema_agreed: bool) -> Result<Self> {
-        let Answer { decoded, coordinator, address, columns, .. } = answer;
+        let Answer { decoded, coordinator, address, columns, attempts, .. } = answer;
         let rows = match decoded.message {
             Message::Result(ResultBody::Rows(rows)) => {
                 let columns = columns.ok_or_else(|| {
@@ -56,6 +57,7 @@ impl QueryResult {
             custom_payload: decoded.custom_payload,
             tracing_id: decoded.tracing_id,
             is_schema_agreed,
+            attempts,
         })
     }
 
@@ -124,6 +126,12 @@ impl QueryResult {
     #[must_use]
     pub fn coordinator_address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What was tried beside the attempt that was answered: failed attempts, and executions that lost to this answer.
+    #[must_use]
+    pub fn attempts(&self) -> &[Attempt] {
+        &self.attempts
     }
 
     /// Whether the nodes agreed on the schema after a schema change; true for any other statement.

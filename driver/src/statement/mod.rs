@@ -6,12 +6,14 @@ mod batch;
 mod conditional;
 mod options;
 mod prepared;
+mod profile;
 
 pub use batch::BatchEntry;
 pub(crate) use conditional::is_conditional;
-pub use options::StatementOptions;
+pub use options::{Overrides, StatementOptions};
 pub use prepared::PreparedStatement;
 pub(crate) use prepared::{PreparedState, Routing};
+pub use profile::Profile;
 
 use std::sync::Arc;
 

@@ -33,6 +33,8 @@ pub(crate) struct PreparedState {
     pub variables: Arc<[ColumnSpec]>,
     pub result_columns: Option<Arc<[ColumnSpec]>>,
     pub routing: Option<Routing>,
+    /// Increments counters.
+    pub is_counter: bool,
 }
 
 /// How to compute the partition of a bound statement.
@@ -153,6 +155,7 @@ mod tests {
             variables: [variable("a"), variable("b")].into(),
             result_columns: None,
             routing: Some(Routing { keyspace: "app".into(), key_positions: key_positions.to_vec() }),
+            is_counter: false,
         }
     }
 

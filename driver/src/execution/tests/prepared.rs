@@ -1,0 +1,201 @@
+//! Statements that coordinators have forgotten, and results whose columns have changed.
+
+use super::*;
+use crate::execution::AttemptKind;
+use crate::protocol::BatchType;
+use crate::statement::BatchEntry;
+
+/// RESULT of kind Prepared without variables and columns.
+fn prepared_as(id: &[u8]) -> Reply {
+    let variables = [0_i32.to_be_bytes(), 0_i32.to_be_bytes(), 0_i32.to_be_bytes()].concat();
+    let result = [4_i32.to_be_bytes(), 0_i32.to_be_bytes()].concat();
+    Reply::Result([&[0, 0, 0, 4][..], &short_bytes(id), &variables, &result].concat())
+}
+
+fn opcodes(cluster: &Cluster) -> Vec<(usize, Opcode)> {
+    cluster.log().iter().map(|received| (received.node, received.opcode)).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn forgotten_statement_is_prepared_on_the_same_node_and_executed_again() {
+    let cluster = Cluster::start(|received| match received.earlier {
+        0 => unprepared(b"text"),
+        1 => prepared_as(b"text"),
+        _ => void(),
+    })
+    .await;
+
+    let answer = cluster.execute(&prepared("text"), &plain()).await.unwrap();
+
+    assert_eq!(opcodes(&cluster), [(0, Opcode::Execute), (0, Opcode::Prepare), (0, Opcode::Execute)]);
+    assert_eq!(cluster.log()[1].text(), "text");
+    assert!(answer.attempts.is_empty(), "it is one attempt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn preparing_again_leaves_the_policy_its_retry() {
+    let cluster = Cluster::start(|received| match (received.node, received.earlier) {
+        (0, 0) => unprepared(b"text"),
+        (0, 1) => prepared_as(b"text"),
+        (0, _) => unavailable(),
+        _ => void(),
+    })
+    .await;
+
+    cluster.execute(&prepared("text"), &plain()).await.unwrap();
+
+    assert_eq!(cluster.asked(), [0, 0, 0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_id_is_an_error_that_names_use() {
+    let cluster = Cluster::start(|received| match received.opcode {
+        Opcode::Prepare => prepared_as(b"other"),
+        _ => unprepared(b"text"),
+    })
+    .await;
+
+    let error = failed(cluster.execute(&prepared("text"), &idempotent()).await);
+
+    assert_eq!((error.kind(), error.certainty()), (&ErrorKind::PreparedIdChanged, Certainty::Rejected));
+    assert!(error.to_string().contains("USE"), "{error}");
+    assert_eq!(opcodes(&cluster), [(0, Opcode::Execute), (0, Opcode::Prepare)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_that_keeps_forgetting_is_left_after_three_preparations() {
+    let cluster = Cluster::start(|received| match (received.node, received.opcode) {
+        (_, Opcode::Prepare) => prepared_as(b"text"),
+        (0, _) => unprepared(b"text"),
+        _ => void(),
+    })
+    .await;
+
+    cluster.execute(&prepared("text"), &plain()).await.unwrap();
+
+    let prepares = opcodes(&cluster).iter().filter(|request| **request == (0, Opcode::Prepare)).count();
+    assert_eq!((prepares, cluster.asked().last()), (3, Some(&1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn cluster_that_keeps_forgetting_ends_in_an_error_that_names_the_cache() {
+    let cluster = Cluster::start(|received| match received.opcode {
+        Opcode::Prepare => prepared_as(b"text"),
+        _ => unprepared(b"text"),
+    })
+    .await;
+
+    let error = failed(cluster.execute(&prepared("text"), &plain()).await);
+
+    assert_eq!((error.kind(), error.certainty()), (&ErrorKind::RepreparationLimit, Certainty::Rejected));
+    assert_eq!(cluster.log().len(), 3 * 7, "three preparations and four executions on each node");
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_that_cannot_prepare_for_its_own_reasons_is_left_for_the_next() {
+    let cluster = Cluster::start(|received| match (received.node, received.opcode) {
+        (0, Opcode::Prepare) => error(0x0000),
+        (0, _) => unprepared(b"text"),
+        _ => void(),
+    })
+    .await;
+
+    let answer = cluster.execute(&prepared("text"), &plain()).await.unwrap();
+
+    assert_eq!(cluster.asked(), [0, 0, 1]);
+    assert_eq!(answer.attempts[0].what, AttemptKind::Reprepare);
+}
+
+#[tokio::test(start_paused = true)]
+async fn statement_that_the_schema_no_longer_allows_is_reported_at_once() {
+    let cluster = Cluster::start(|received| match received.opcode {
+        Opcode::Prepare => error(0x2200),
+        _ => unprepared(b"text"),
+    })
+    .await;
+
+    let error = failed(cluster.execute(&prepared("text"), &idempotent()).await);
+
+    assert!(matches!(error.kind(), ErrorKind::Invalid(_)), "{error}");
+    assert_eq!(cluster.asked(), [0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn forgotten_statements_of_a_batch_are_prepared_one_by_one() {
+    let cluster = Cluster::start(|received| match received.earlier {
+        0 => unprepared(b"one"),
+        1 => prepared_as(b"one"),
+        2 => unprepared(b"two"),
+        3 => prepared_as(b"two"),
+        _ => void(),
+    })
+    .await;
+    let entry = |text| BatchEntry::Prepared { statement: prepared(text), values: Vec::new() };
+    let entries = [entry("one"), entry("two")];
+
+    let work = Work::Batch { batch_type: BatchType::Unlogged, entries: &entries };
+    cluster.executor.run(&work, &plain()).await.unwrap();
+
+    let log = cluster.log();
+    assert_eq!((log[1].text(), log[3].text(), log.len()), ("one", "two", 5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn unprepared_for_an_id_that_was_not_sent_is_an_error() {
+    let cluster = Cluster::start(|_| unprepared(b"foreign")).await;
+    let entries = [BatchEntry::Prepared { statement: prepared("mine"), values: Vec::new() }];
+
+    let work = Work::Batch { batch_type: BatchType::Logged, entries: &entries };
+    let error = failed(cluster.executor.run(&work, &plain()).await);
+
+    assert_eq!(cluster.log().len(), 1);
+    assert_eq!(error.certainty(), Certainty::Rejected);
+}
+
+/// One row with one column of this name; in v5 with a new metadata id, if given.
+fn rows(column: &str, new_id: Option<&[u8]>) -> Reply {
+    let flags: i32 = if new_id.is_some() { 0x0009 } else { 0x0001 };
+    let id = new_id.map(short_bytes).unwrap_or_default();
+    let name = short_bytes(column.as_bytes());
+    let metadata = [&flags.to_be_bytes()[..], &1_i32.to_be_bytes(), &id, b"\0\x03app\0\x01t", &name, &[0, 0x0D]];
+    let content = [1_i32.to_be_bytes(), 1_i32.to_be_bytes()].concat();
+    Reply::Result([&[0, 0, 0, 2][..], &metadata.concat(), &content, b"x"].concat())
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_columns_and_their_id_are_taken_over_together_and_read_this_very_answer() {
+    let shape = Shape { version: ProtocolVersion::V5, ..Shape::default() };
+    let cluster = Cluster::with(shape, |_| rows("new", Some(b"id2"))).await;
+    let statement = prepared("SELECT * FROM t");
+    let before = PreparedState {
+        result_metadata_id: Some(Bytes::from_static(b"id1")),
+        result_columns: Some([].into()),
+        ..PreparedState::clone(&statement.state())
+    };
+    statement.set_state(before);
+
+    let answer = cluster.execute(&statement, &plain()).await.unwrap();
+
+    let state = statement.state();
+    assert_eq!(&*answer.columns.unwrap()[0].name, "new");
+    assert_eq!(state.result_metadata_id.as_deref(), Some(&b"id2"[..]));
+    assert_eq!(&*state.result_columns.as_ref().unwrap()[0].name, "new");
+    cluster.execute(&statement, &plain()).await.unwrap();
+    assert!(cluster.log()[1].body.windows(3).any(|part| part == b"id2"), "the next request names the new id");
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_version_5_every_answer_brings_its_columns() {
+    const SKIP_METADATA: u8 = 0x02;
+    let cluster = Cluster::start(|_| rows("fresh", None)).await;
+    let statement = prepared("SELECT * FROM t");
+    let known = PreparedState { result_columns: Some([].into()), ..PreparedState::clone(&statement.state()) };
+    statement.set_state(known);
+
+    let answer = cluster.execute(&statement, &plain()).await.unwrap();
+
+    let body = &cluster.log()[0].body;
+    let flags = body[2 + "SELECT * FROM t".len() + 2];
+    assert_eq!(flags & SKIP_METADATA, 0, "a stale SELECT * would be read with the wrong columns");
+    assert_eq!(&*answer.columns.unwrap()[0].name, "fresh");
+}
