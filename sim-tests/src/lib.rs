@@ -3,6 +3,7 @@
 //! - A [`Plan`] is a run as data, generated from a [`Seed`] or read from a file.
 //! - [`run_plan`] runs it and answers a [`RunOutcome`]: what failed, the trace hash, the marks it hit.
 //! - [`shrink()`] makes a failing plan small; [`Campaign`] runs many seeds on several threads.
+//! - [`suite`] holds integration tests that run in two worlds.
 //! - [`mutants`] lists the planted bugs that must be found.
 //!
 //! One run is one thread, one runtime, one simulated cluster; nothing is shared between runs.
@@ -18,6 +19,7 @@ pub mod plan;
 pub mod run;
 pub mod seed;
 mod shrink;
+pub mod suite;
 pub mod truth;
 pub mod wire;
 

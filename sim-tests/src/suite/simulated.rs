@@ -1,0 +1,169 @@
+//! The simulated world: every test gets a fresh simulated cluster in virtual time.
+
+use super::cluster::{Capability, Change, Member, Release, TestCluster, WorldError};
+use super::{Outcome, Ring, Stage, Test};
+use helenus::Environment;
+use helenus::env::timeout;
+use simcluster::fault::{CrashKind, Fault};
+use simcluster::kernel::Budget;
+use simcluster::{ClusterConfig, NodeId, SimCluster};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How one test ended in the simulated world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It held.
+    Passed,
+    /// The world lacks what it needs; the sentence says what.
+    Skipped(String),
+    /// It did not hold; the text says why.
+    Failed(String),
+}
+
+/// Runs one test on a fresh cluster, on this thread.
+#[must_use]
+pub fn run(test: &Test) -> Verdict {
+    let seed = seed_of(test);
+    let report = simcluster::run(config(test.needs.ring, seed), |sim| {
+        let test = *test;
+        async move {
+            let cluster = Arc::new(SimulatedCluster { sim });
+            if let Some(missing) = test.needs.missing(&*cluster) {
+                return Verdict::Skipped(missing);
+            }
+            let stage = Stage::new(cluster, test.subject, test.needs.ring.is_authenticated(), seed);
+            let outcome = timeout(LIMIT, (test.run)(stage.clone())).await;
+            stage.close().await;
+            judge(outcome.unwrap_or_else(|_| Err(format!("it was not done after {LIMIT:?}").into())))
+        }
+    });
+    match &report.value {
+        Some(verdict) if report.panics.is_empty() && report.leaked_tasks.is_empty() => verdict.clone(),
+        Some(Verdict::Failed(text)) => Verdict::Failed(format!("{text}; {report}")),
+        _ => Verdict::Failed(report.to_string()),
+    }
+}
+
+fn judge(outcome: Outcome) -> Verdict {
+    match outcome {
+        Ok(()) => Verdict::Passed,
+        Err(error) => Verdict::Failed(error.to_string()),
+    }
+}
+
+/// A number of its own for each test, the same in every process: a frozen hash of its path.
+#[must_use]
+pub fn seed_of(test: &Test) -> u64 {
+    test.path()
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+fn config(ring: Ring, seed: u64) -> ClusterConfig {
+    let budget = Budget { simulated: LIMIT * 2, ..Budget::default() };
+    let mut config = ClusterConfig::default().seed(seed).racks(1).budget(budget);
+    for (name, nodes) in ring.datacenters() {
+        config = config.datacenter(*name, u32::from(*nodes));
+    }
+    if ring.is_authenticated() {
+        config = config.users([("cassandra".to_owned(), "cassandra".to_owned())]);
+    }
+    config
+}
+
+/// The simulated cluster as tests see it.
+struct SimulatedCluster {
+    sim: SimCluster,
+}
+
+impl SimulatedCluster {
+    fn begin(&self, fault: &Fault) -> Change<'_> {
+        self.sim.inject(fault);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn end(&self, is_it: impl Fn(&Fault) -> bool) -> Change<'_> {
+        for fault in self.sim.active_faults().iter().filter(|fault| is_it(fault)) {
+            self.sim.heal(fault);
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+impl TestCluster for SimulatedCluster {
+    fn members(&self) -> Vec<Member> {
+        let nodes = self.sim.nodes();
+        let member = |node: &simcluster::NodeTruth| Member {
+            number: u8::try_from(node.id.0).unwrap_or(u8::MAX),
+            address: node.address,
+            datacenter: node.datacenter.clone(),
+            is_running: node.up,
+        };
+        nodes.iter().map(member).collect()
+    }
+
+    fn release(&self) -> Release {
+        Release::new(5, 0)
+    }
+
+    fn can(&self, capability: Capability) -> bool {
+        match capability {
+            Capability::Partition | Capability::MirroredPayload => true,
+            Capability::Resize | Capability::NewAddress => false,
+        }
+    }
+
+    fn environment(&self, client: &str) -> Environment {
+        self.sim.environment(client)
+    }
+
+    fn kill(&self, node: u8) -> Change<'_> {
+        self.begin(&Fault::Crash { node: id(node), how: CrashKind::Rst })
+    }
+
+    fn restart(&self, node: u8) -> Change<'_> {
+        self.sim.restart(id(node));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn pause(&self, node: u8) -> Change<'_> {
+        self.begin(&Fault::Pause { node: id(node) })
+    }
+
+    fn resume(&self, node: u8) -> Change<'_> {
+        self.end(|fault| *fault == Fault::Pause { node: id(node) })
+    }
+
+    fn cut_off(&self, node: u8, from_clients: bool) -> Change<'_> {
+        self.begin(&Fault::Partition { nodes: vec![id(node)], clients: from_clients })
+    }
+
+    fn heal(&self) -> Change<'_> {
+        self.end(|fault| matches!(fault, Fault::Partition { .. }))
+    }
+
+    fn add(&self, _datacenter: &str) -> Change<'_, u8> {
+        refuse("adding a node")
+    }
+
+    fn decommission(&self, _node: u8) -> Change<'_> {
+        refuse("decommissioning a node")
+    }
+
+    fn restart_elsewhere(&self, _node: u8) -> Change<'_> {
+        refuse("moving a node to another address")
+    }
+}
+
+fn refuse<T: Send + 'static>(what: &str) -> Change<'static, T> {
+    let error = WorldError(format!("{what} is not modelled by the simulated cluster yet"));
+    Box::pin(std::future::ready(Err(error)))
+}
+
+fn id(node: u8) -> NodeId {
+    NodeId(u32::from(node))
+}
+
+/// What a test may take, in simulated time.
+const LIMIT: Duration = Duration::from_secs(600);
