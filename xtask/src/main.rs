@@ -1,7 +1,8 @@
-//! The command line of Helenus: `cargo xtask sim | serve | cassandra | clients | tidy | ci`.
+//! The command line of Helenus: `cargo xtask sim | serve | cassandra | clients | bench | tidy | ci`.
 //!
 //! Exit codes are those of [`exit`]; every refusal is one sentence on standard error that says what to do.
 
+mod bench;
 mod cassandra;
 mod ci;
 mod clients;
@@ -36,6 +37,8 @@ enum Command {
     },
     /// Run programs of other drivers on the simulated and on a real cluster, and compare what they see.
     Clients(clients::ClientsArguments),
+    /// Measure what requests, rows and sessions cost, beside other drivers.
+    Bench(bench::BenchArguments),
     /// Check the house rules: floors, headers, lengths, reasons for dependencies.
     Tidy,
     /// Everything that must hold before a change lands.
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Cassandra { action } => Exit::of(cassandra::run(&root, &action)),
         Command::Clients(arguments) => clients::run(&root, &arguments),
+        Command::Bench(arguments) => bench::run(&root, &arguments),
         Command::Tidy => tidy(&root),
         Command::Ci => Exit::of(ci::run(&root)),
     };

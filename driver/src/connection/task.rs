@@ -1,8 +1,8 @@
 //! The I/O of a connection: the handshake, then one task for its whole life.
 //!
 //! Each turn of the task flushes what is queued, reads once, wakes the callers whose answers came
-//! and looks at its one timer. After waking callers it yields, so that they can queue their next
-//! requests before it flushes: batches form under load and nobody waits without it.
+//! and looks at its one timer. Before flushing it yields, so that callers it woke, and those behind
+//! the one who woke it, can queue their requests: batches form under load and nobody waits without it.
 
 use std::future::poll_fn;
 use std::io;
@@ -99,12 +99,14 @@ struct IoTask {
     /// Answers of one read, until they are delivered under one lock.
     received: Vec<Received>,
     wake: Vec<Waker>,
+    /// Callers had their chance to queue requests since this task was woken.
+    has_yielded: bool,
 }
 
 /// What a turn of the task ended with.
 enum Turn {
-    /// Callers were woken: let them run before flushing.
-    Woke,
+    /// Callers are about to queue requests: let them run before flushing.
+    Yield,
     /// Something was done, look again.
     Again,
     Close(CloseReason),
@@ -120,13 +122,17 @@ impl IoTask {
             timer: Timer::new(now),
             received: Vec::new(),
             wake: Vec::new(),
+            has_yielded: false,
         }
     }
 
     async fn run(mut self) {
         let reason = loop {
             match poll_fn(|cx| self.poll_turn(cx)).await {
-                Turn::Woke => tokio::task::yield_now().await,
+                Turn::Yield => {
+                    tokio::task::yield_now().await;
+                    self.has_yielded = true;
+                }
                 Turn::Again => {}
                 Turn::Close(reason) => break reason,
             }
@@ -147,6 +153,11 @@ impl IoTask {
             }
             if std::mem::take(&mut state.is_probe_requested) && self.heartbeat.handle_probe_request(Instant::now()) {
                 self.send_probe(&mut state);
+            }
+            // A caller that finds nobody flushing wakes this task, which a scheduler may run before the next caller:
+            // without letting them go first there would be one write for each.
+            if !std::mem::take(&mut self.has_yielded) && state.is_flush_due && !state.queue.is_empty() {
+                return Poll::Ready(Turn::Yield);
             }
         }
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
@@ -206,7 +217,7 @@ impl IoTask {
             None if self.wake.is_empty() => Turn::Again,
             None => {
                 self.wake.drain(..).for_each(Waker::wake);
-                Turn::Woke
+                Turn::Yield
             }
         })
     }
@@ -221,12 +232,15 @@ impl IoTask {
             let mut state = shared.lock();
             state.stats.bytes_read += len as u64;
             let answers_before = state.stats.answers;
-            for received in std::mem::take(&mut self.received) {
+            // Taken out and put back: its capacity is used again.
+            let mut all = std::mem::take(&mut self.received);
+            for received in all.drain(..) {
                 outcome = self.handle_received(received, &mut state, &mut events);
                 if outcome.is_err() {
                     break;
                 }
             }
+            self.received = all;
             if state.stats.answers > answers_before {
                 self.heartbeat.handle_response(Instant::now());
             }

@@ -36,6 +36,13 @@ pub enum Applied<T> {
     NotApplied(Option<T>),
 }
 
+/// The part of a page that was not read yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RowsLeft {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
 impl QueryResult {
     pub(super) fn new(answer: Answer, is_schema_agreed: bool) -> Result<Self> {
         let Answer { decoded, coordinator, address, columns, attempts, .. } = answer;
@@ -69,6 +76,20 @@ impl QueryResult {
     pub fn rows<'a, T: DecodeRow<'a>>(&'a self) -> Result<RowIterator<'a, T>> {
         let (rows, columns) = self.rows.as_ref().ok_or_else(|| Error::applied(ErrorKind::NotRows))?;
         RowIterator::new(columns, &rows.content, rows.row_count).map_err(row_error)
+    }
+
+    /// Goes on with rows of this page, of which `left` rows and bytes are left.
+    pub(super) fn rows_left<'a, T: DecodeRow<'a>>(&'a self, left: RowsLeft) -> Result<RowIterator<'a, T>> {
+        let (rows, columns) = self.rows.as_ref().ok_or_else(|| Error::applied(ErrorKind::NotRows))?;
+        let start = rows.content.len().saturating_sub(left.bytes);
+        RowIterator::new(columns, &rows.content[start..], left.rows).map_err(row_error)
+    }
+
+    /// What a reader of this page has before it.
+    pub(super) fn all_left(&self) -> RowsLeft {
+        self.rows
+            .as_ref()
+            .map_or(RowsLeft::default(), |(rows, _)| RowsLeft { rows: rows.row_count, bytes: rows.content.len() })
     }
 
     /// Columns of the rows; empty if the statement returns none.

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use super::handle::{Bound, Session};
-use super::result::{Page, row_error};
+use super::result::{Page, RowsLeft, row_error};
 use crate::env::BoxFuture;
 use crate::env::mutants::is_planted;
-use crate::execution::Result;
+use crate::execution::{Error, ErrorKind, Result};
 use crate::statement::{Statement, StatementOptions};
 use crate::value::{BindValues, DecodeRow};
 
@@ -84,32 +84,108 @@ impl fmt::Debug for Pages {
     }
 }
 
-/// The rows of one query, fetched page by page while they are read. Ends after its first error.
+/// The rows of one query. Ends after its first error.
+///
+/// While the rows of a page are read the next page is on its way; one page is fetched ahead, never more.
 #[must_use = "streams do nothing unless polled"]
 pub struct RowStream<T> {
+    /// Decoded ahead, few enough to stay in the processor's cache.
     rows: VecDeque<T>,
-    /// An error met while decoding a page, to be reported after the rows before it.
-    error: Option<crate::execution::Error>,
+    page: Option<(Page, RowsLeft)>,
+    /// An error met while decoding, to be reported after the rows before it.
+    error: Option<Error>,
     fetch: Fetch,
 }
 
+type Fetched = (Box<Pages>, Result<Option<Page>>);
+
 enum Fetch {
     Idle(Box<Pages>),
-    Running(BoxFuture<'static, (Box<Pages>, Result<Option<Page>>)>),
+    Running {
+        page: BoxFuture<'static, Fetched>,
+        /// Nobody waits for the page yet.
+        is_ahead: bool,
+    },
+    /// Fetched ahead.
+    Done(Box<Fetched>),
     Ended,
 }
 
+/// Rows decoded at a time: enough that checking the columns once for each batch does not count.
+const BATCH_ROWS: usize = 64;
+
 impl<T> RowStream<T> {
     pub(super) fn new(pages: Pages) -> Self {
-        Self { rows: VecDeque::new(), error: None, fetch: Fetch::Idle(Box::new(pages)) }
+        Self { rows: VecDeque::new(), page: None, error: None, fetch: Fetch::Idle(Box::new(pages)) }
+    }
+
+    /// Starts fetching the next page, so that it comes while this one is read.
+    fn fetch_ahead(&mut self, cx: &mut Context<'_>, pages: Box<Pages>) {
+        if pages.is_done {
+            self.fetch = Fetch::Ended;
+            return;
+        }
+        let mut page = fetch(pages);
+        // The first poll sends the request. Its answer is filed by the connection without further polls.
+        self.fetch = match page.as_mut().poll(cx) {
+            Poll::Ready(fetched) => Fetch::Done(Box::new(fetched)),
+            Poll::Pending => Fetch::Running { page, is_ahead: true },
+        };
+    }
+
+    /// Waits for the next page; `None` after the last.
+    fn poll_page(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Page>>> {
+        loop {
+            let (pages, fetched, was_ahead) = match std::mem::replace(&mut self.fetch, Fetch::Ended) {
+                Fetch::Ended => return Poll::Ready(None),
+                Fetch::Idle(pages) => {
+                    self.fetch = Fetch::Running { page: fetch(pages), is_ahead: false };
+                    continue;
+                }
+                Fetch::Done(fetched) => (fetched.0, fetched.1, true),
+                Fetch::Running { mut page, is_ahead } => match page.as_mut().poll(cx) {
+                    Poll::Ready((pages, fetched)) => (pages, fetched, is_ahead),
+                    Poll::Pending => {
+                        self.fetch = Fetch::Running { page, is_ahead };
+                        return Poll::Pending;
+                    }
+                },
+            };
+            match fetched {
+                Ok(Some(page)) => {
+                    self.fetch_ahead(cx, pages);
+                    return Poll::Ready(Some(Ok(page)));
+                }
+                Ok(None) => return Poll::Ready(None),
+                // Its time may have run out while the reader was busy with the page before.
+                Err(error) if was_ahead && matches!(error.kind(), ErrorKind::Timeout { .. }) => {
+                    self.fetch = Fetch::Idle(pages);
+                }
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
     }
 }
 
+fn fetch(mut pages: Box<Pages>) -> BoxFuture<'static, Fetched> {
+    Box::pin(async move {
+        let page = pages.next().await;
+        (pages, page)
+    })
+}
+
 impl<T: for<'a> DecodeRow<'a> + Send + 'static> RowStream<T> {
-    /// Takes the rows of a page, up to the first that cannot be decoded.
-    fn accept(&mut self, page: &Page) -> Result<()> {
-        for row in page.rows::<T>()? {
+    /// Decodes some rows of the page at hand, up to the first that cannot be decoded.
+    fn decode_batch(&mut self) -> Result<()> {
+        let Some((page, left)) = &mut self.page else { return Ok(()) };
+        let mut rows = page.rows_left::<T>(*left)?;
+        for row in rows.by_ref().take(BATCH_ROWS) {
             self.rows.push_back(row.map_err(row_error)?);
+        }
+        (left.rows, left.bytes) = rows.left();
+        drop(rows);
+        if left.rows == 0 {
+            self.page = None;
         }
         Ok(())
     }
@@ -123,6 +199,9 @@ impl<T: for<'a> DecodeRow<'a> + Send + 'static> RowStream<T> {
     where
         T: Unpin,
     {
+        if let Some(row) = self.rows.pop_front() {
+            return Some(Ok(row));
+        }
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
 }
@@ -139,34 +218,28 @@ impl<T: for<'a> DecodeRow<'a> + Send + Unpin + 'static> Stream for RowStream<T> 
                 self.fetch = Fetch::Ended;
                 return Poll::Ready(Some(Err(error)));
             }
-            self.fetch = match std::mem::replace(&mut self.fetch, Fetch::Ended) {
-                Fetch::Ended => return Poll::Ready(None),
-                Fetch::Idle(mut pages) => Fetch::Running(Box::pin(async move {
-                    let page = pages.next().await;
-                    (pages, page)
-                })),
-                Fetch::Running(mut running) => match running.as_mut().poll(cx) {
-                    Poll::Pending => {
-                        self.fetch = Fetch::Running(running);
-                        return Poll::Pending;
-                    }
-                    Poll::Ready((pages, Ok(Some(page)))) => {
-                        self.error = self.accept(&page).err();
-                        Fetch::Idle(pages)
-                    }
-                    Poll::Ready((_, Ok(None))) => Fetch::Ended,
-                    Poll::Ready((_, Err(error))) => {
-                        self.error = Some(error);
-                        Fetch::Ended
-                    }
-                },
-            };
+            if self.page.is_some() {
+                if let Err(error) = self.decode_batch() {
+                    self.page = None;
+                    self.error = Some(error);
+                }
+                continue;
+            }
+            match self.poll_page(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(Err(error))) => self.error = Some(error),
+                Poll::Ready(Some(Ok(page))) => {
+                    let left = page.all_left();
+                    self.page = Some((page, left));
+                }
+            }
         }
     }
 }
 
 impl<T> fmt::Debug for RowStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RowStream").field("buffered", &self.rows.len()).finish_non_exhaustive()
+        f.debug_struct("RowStream").field("decoded", &self.rows.len()).finish_non_exhaustive()
     }
 }

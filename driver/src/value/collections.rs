@@ -177,7 +177,7 @@ impl<'a> Elements<'a> {
 }
 
 /// The type of the elements of a list, set or vector.
-fn element_type<T>(cql_type: &CqlType) -> Result<&CqlType, ValueError> {
+pub(super) fn element_type<T>(cql_type: &CqlType) -> Result<&CqlType, ValueError> {
     match cql_type {
         CqlType::List(element) | CqlType::Set(element) | CqlType::Vector { element, .. } => Ok(element),
         _ => Err(ValueError::mismatch::<T>(cql_type)),
@@ -193,7 +193,7 @@ impl<'a, T: DecodeValue<'a>> DecodeValue<'a> for Vec<T> {
         T::check(element_type::<Self>(cql_type)?)
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         let element = element_type::<Self>(cql_type)?;
         let Some(content) = content else { return Ok(Self::new()) };
         let mut elements = Elements::new::<Self>(cql_type, content, 1)?;
@@ -214,7 +214,7 @@ impl<'a, T: DecodeValue<'a> + Ord> DecodeValue<'a> for BTreeSet<T> {
         }
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         Vec::<T>::decode(cql_type, content).map(Self::from_iter)
     }
 }
@@ -231,7 +231,7 @@ impl<'a, K: DecodeValue<'a> + Ord, V: DecodeValue<'a>> DecodeValue<'a> for BTree
         }
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         let CqlType::Map(key_type, value_type) = cql_type else {
             return Err(ValueError::mismatch::<Self>(cql_type));
         };

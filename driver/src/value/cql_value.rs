@@ -150,7 +150,7 @@ impl<'a> DecodeValue<'a> for CqlValue {
         Ok(())
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         let bytes = not_null::<Self>(cql_type, content)?;
         if bytes.is_empty() && !allows_zero_bytes(cql_type) {
             return Ok(Self::Empty);

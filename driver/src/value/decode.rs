@@ -18,7 +18,7 @@ pub trait DecodeValue<'a>: Sized {
     /// # Errors
     ///
     /// If the bytes are not a value of `cql_type`.
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError>;
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError>;
 }
 
 /// `None` is null.
@@ -27,7 +27,7 @@ impl<'a, T: DecodeValue<'a>> DecodeValue<'a> for Option<T> {
         T::check(cql_type)
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         match content {
             None => Ok(None),
             some => T::decode(cql_type, some).map(Some),

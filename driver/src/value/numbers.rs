@@ -49,7 +49,7 @@ impl<'a> DecodeValue<'a> for BigInt {
         accept::<Self>(cql_type, &[NativeType::Varint])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         match not_null::<Self>(cql_type, content)? {
             [] => Err(ValueError::new::<Self>(ValueErrorKind::WrongLength(0), cql_type)),
             bytes => Ok(Self::from_signed_bytes_be(bytes)),
@@ -71,7 +71,7 @@ impl<'a> DecodeValue<'a> for CqlDecimal {
         accept::<Self>(cql_type, &[NativeType::Decimal])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         let bytes = not_null::<Self>(cql_type, content)?;
         match bytes.split_first_chunk::<4>() {
             Some((scale, digits)) if !digits.is_empty() => {
@@ -95,7 +95,7 @@ impl<'a> DecodeValue<'a> for Counter {
         accept::<Self>(cql_type, &[NativeType::Counter])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         exactly::<Self, 8>(cql_type, content).map(|bytes| Self(i64::from_be_bytes(bytes)))
     }
 }

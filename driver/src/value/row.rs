@@ -111,9 +111,17 @@ impl<'a, T: DecodeRow<'a>> RowIterator<'a, T> {
     }
 }
 
+impl<'a, T: DecodeRow<'a>> RowIterator<'a, T> {
+    /// Rows and bytes not read yet, from which another iterator can go on.
+    pub(crate) fn left(&self) -> (usize, usize) {
+        (self.left, self.reader.rest().len())
+    }
+}
+
 impl<'a, T: DecodeRow<'a>> Iterator for RowIterator<'a, T> {
     type Item = Result<T, RowError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
         let mut cells = RowCells::new(self.columns, self.reader);

@@ -32,7 +32,7 @@ macro_rules! big_endian_scalar {
             }
 
             #[inline]
-            fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+            fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
                 exactly::<Self, { size_of::<$rust>() }>(cql_type, content).map(Self::from_be_bytes)
             }
         }
@@ -59,7 +59,7 @@ impl<'a> DecodeValue<'a> for bool {
         accept::<Self>(cql_type, &[NativeType::Boolean])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         exactly::<Self, 1>(cql_type, content).map(|[byte]| byte != 0)
     }
 }
@@ -86,7 +86,7 @@ impl<'a> DecodeValue<'a> for &'a str {
         accept::<Self>(cql_type, &[NativeType::Text, NativeType::Ascii])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         std::str::from_utf8(not_null::<Self>(cql_type, content)?)
             .map_err(|_| ValueError::new::<Self>(ValueErrorKind::InvalidText, cql_type))
     }
@@ -97,7 +97,7 @@ impl<'a> DecodeValue<'a> for String {
         accept::<Self>(cql_type, &[NativeType::Text, NativeType::Ascii])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         <&str>::decode(cql_type, content).map(str::to_owned)
     }
 }
@@ -121,7 +121,7 @@ impl<'a> DecodeValue<'a> for &'a [u8] {
         accept_bytes::<Self>(cql_type)
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         not_null::<Self>(cql_type, content)
     }
 }
@@ -140,7 +140,7 @@ macro_rules! owned_bytes {
                 accept_bytes::<Self>(cql_type)
             }
 
-            fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+            fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
                 not_null::<Self>(cql_type, content).map($from)
             }
         }
@@ -167,7 +167,7 @@ impl<'a> DecodeValue<'a> for Uuid {
         accept::<Self>(cql_type, &[NativeType::Uuid, NativeType::Timeuuid])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         exactly::<Self, 16>(cql_type, content).map(Self::from_bytes)
     }
 }
@@ -188,7 +188,7 @@ impl<'a> DecodeValue<'a> for IpAddr {
         accept::<Self>(cql_type, &[NativeType::Inet])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         let bytes = not_null::<Self>(cql_type, content)?;
         if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
             return Ok(Ipv4Addr::from(octets).into());

@@ -64,7 +64,7 @@ impl<'a> DecodeValue<'a> for CqlTimestamp {
         accept::<Self>(cql_type, &[NativeType::Timestamp])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         exactly::<Self, 8>(cql_type, content).map(|bytes| Self(i64::from_be_bytes(bytes)))
     }
 }
@@ -83,7 +83,7 @@ impl<'a> DecodeValue<'a> for CqlDate {
         accept::<Self>(cql_type, &[NativeType::Date])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         let raw = exactly::<Self, 4>(cql_type, content).map(u32::from_be_bytes)?;
         Ok(Self(raw.wrapping_sub(EPOCH_DAY).cast_signed()))
     }
@@ -105,7 +105,7 @@ impl<'a> DecodeValue<'a> for CqlTime {
         accept::<Self>(cql_type, &[NativeType::Time])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         exactly::<Self, 8>(cql_type, content).map(|bytes| Self(i64::from_be_bytes(bytes)))
     }
 }
@@ -135,7 +135,7 @@ impl<'a> DecodeValue<'a> for CqlDuration {
         accept::<Self>(cql_type, &[NativeType::Duration])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         let fail = |kind| ValueError::new::<Self>(kind, cql_type);
         let truncated = || fail(ValueErrorKind::Truncated);
         let bytes = not_null::<Self>(cql_type, content)?;

@@ -122,7 +122,7 @@ impl<'a> DecodeValue<'a> for Timeuuid {
         accept::<Self>(cql_type, &[NativeType::Timeuuid])
     }
 
-    fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+    fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         let uuid = Uuid::from_bytes(exactly::<Self, 16>(cql_type, content)?);
         Self::from_uuid(uuid).ok_or_else(|| ValueError::new::<Self>(ValueErrorKind::OutOfRange, cql_type))
     }

@@ -24,7 +24,7 @@ macro_rules! tuple {
                 Ok(())
             }
 
-            fn decode(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
+            fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
                 let types = element_types::<Self>(cql_type, $count)?;
                 let mut cells = CellReader::new(not_null::<Self>(cql_type, content)?);
                 let tuple = ($($name::decode(&types[$index], element::<Self>(cql_type, &mut cells)?)?,)+);
