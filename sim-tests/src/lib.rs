@@ -12,6 +12,7 @@ pub mod app;
 pub mod bounds;
 pub mod campaign;
 pub mod checkers;
+pub mod corpus;
 pub mod history;
 pub mod marks;
 pub mod mutants;

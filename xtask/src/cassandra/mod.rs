@@ -3,8 +3,10 @@
 //! Needs a JDK 17 and Maven, nothing else. The state lives under `target/cassandra`; only processes started from
 //! there are ever signalled.
 
+mod compare;
 mod configuration;
 mod processes;
+mod record;
 
 use configuration::Ring;
 use std::path::{Path, PathBuf};
@@ -48,6 +50,10 @@ pub enum Action {
     Down,
     /// Start three nodes, run the driver against them while one is killed and started again, and end them.
     Test,
+    /// Run the corpus on a real Cassandra and write its answers beside the scripts.
+    Record(record::RecordArguments),
+    /// Hold the simulated cluster to the recorded answers; needs no Cassandra.
+    Compare(compare::CompareArguments),
     /// Say whether this machine can run Cassandra, and if not, what is missing.
     Check,
 }
@@ -75,6 +81,8 @@ pub fn run(root: &Path, action: &Action) -> Result<(), String> {
         }
         Action::Down => processes::down(&ring),
         Action::Test => test(root, &ring),
+        Action::Record(arguments) => record::run(&ring, arguments),
+        Action::Compare(arguments) => compare::run(arguments),
     }
 }
 
