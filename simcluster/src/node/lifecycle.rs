@@ -4,6 +4,7 @@ use super::config::ReleaseLine;
 use super::gossip::Members;
 use super::message::{GossipState, NodeStatus, Output};
 use super::prepared::PreparedCache;
+use super::schema_answers::SchemaContents;
 use super::streaming::Streams;
 use super::system_tables::{SystemTables, local_row, row, text};
 use super::{Node, NodeConfig, Timestamps};
@@ -97,6 +98,11 @@ impl Node {
             replica: durable.replica,
             coordinator: Coordinator::with_hints(config.coordinator.clone(), durable.hints),
             schema,
+            schema_contents: if is_restart {
+                SchemaContents::unknown(config.id.0, generation)
+            } else {
+                SchemaContents::default()
+            },
             streams: Streams::new(now),
             members,
             clients: BTreeMap::new(),

@@ -13,6 +13,7 @@ mod message;
 mod misbehaviour;
 mod prepared;
 mod requests;
+mod schema_answers;
 mod schema_changes;
 mod schema_diff;
 mod streaming;
@@ -38,6 +39,7 @@ use client::Client;
 use gossip::Members;
 use prepared::PreparedCache;
 use requests::Pending;
+use schema_answers::SchemaContents;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use streaming::Streams;
@@ -52,6 +54,8 @@ pub struct Node {
     replica: Replica,
     coordinator: Coordinator,
     schema: Arc<Schema>,
+    /// What the tables of `system_schema` hold.
+    schema_contents: SchemaContents,
     members: Members,
     streams: Streams,
     clients: BTreeMap<ClientId, Client>,
@@ -167,6 +171,9 @@ impl Node {
     fn apply_local(&mut self, mutation: &Mutation) {
         if let Some(table) = self.tables.system.table_by_id(mutation.table) {
             self.store.apply(table, mutation);
+            if mutation.keyspace == "system_schema" {
+                self.schema_contents.apply(mutation);
+            }
         }
     }
 }

@@ -133,6 +133,16 @@ impl ResponseMessage {
     }
 }
 
+impl ResponseMessage {
+    /// Its body as of a protocol version, without tracing id, warnings and payload.
+    #[must_use]
+    pub fn body(&self, version: u8) -> Bytes {
+        let mut body = BytesMut::new();
+        put_message(&mut body, self, version);
+        body.freeze()
+    }
+}
+
 /// Encodes a response for the wire of a connection.
 #[must_use]
 pub fn encode_response(codec: &Codec, stream: i16, message: &ResponseMessage, envelope: &ResponseEnvelope) -> Bytes {

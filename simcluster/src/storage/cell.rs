@@ -17,7 +17,7 @@ pub const NEVER: i64 = i64::MAX;
 pub const NO_DELETION: i64 = i64::MIN;
 
 /// One version of one value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cell {
     /// Write time in microseconds.
     pub timestamp: i64,
@@ -73,7 +73,7 @@ impl Cell {
 }
 
 /// All that is stored of one column of one row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ColumnData {
     /// One cell.
     Simple(Cell),
@@ -82,7 +82,7 @@ pub enum ColumnData {
 }
 
 /// A column of many cells.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Complex {
     /// Elements with timestamps up to this one are deleted; [`NO_DELETION`] if none are.
     pub deletion: i64,

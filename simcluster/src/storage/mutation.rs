@@ -5,7 +5,7 @@ use crate::ring::Token;
 use uuid::Uuid;
 
 /// Changes to one partition of one table. Structurally the same as stored data: applying is merging.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Mutation {
     /// The table's id.
     pub table: Uuid,

@@ -13,7 +13,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 /// That a row was inserted, so it exists even if all its columns are null.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Liveness {
     /// Write time in microseconds.
     pub timestamp: i64,
@@ -24,7 +24,7 @@ pub struct Liveness {
 }
 
 /// One row: what is stored under one clustering key, or the static columns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Row {
     /// The clustering values; empty for the static row and for tables without clustering columns.
     pub clustering: Arc<[Bytes]>,
@@ -37,7 +37,7 @@ pub struct Row {
 }
 
 /// The written columns of a row, shared until somebody writes: a read takes whole rows along.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Columns(Arc<BTreeMap<ColumnId, ColumnData>>);
 
 impl Deref for Columns {
@@ -177,7 +177,7 @@ impl Row {
 }
 
 /// A deletion of a range of rows.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RangeTombstone {
     /// The first encoded clustering key it covers.
     pub start: Bytes,
@@ -194,7 +194,7 @@ impl RangeTombstone {
 }
 
 /// One partition, or changes to one: the two are the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Partition {
     /// Everything up to this timestamp is deleted; [`NO_DELETION`] if nothing is.
     pub deletion: i64,
