@@ -50,6 +50,11 @@ impl Error {
         self
     }
 
+    /// The same error for another caller of the same work.
+    pub(crate) fn duplicate(&self) -> Self {
+        Self::new(self.0.kind.clone(), self.0.certainty, self.0.attempts.clone())
+    }
+
     /// What went wrong.
     #[must_use]
     pub fn kind(&self) -> &ErrorKind {

@@ -86,10 +86,8 @@ pub(super) async fn reprepare(
             if prepared.id != known.id {
                 return Err((AttemptFailure::InvalidRequest, ErrorKind::PreparedIdChanged));
             }
-            let state = prepared_state(prepared, view);
-            if state.result_metadata_id != known.result_metadata_id {
-                statement.set_state(state);
-            }
+            // The schema may have changed since: variables and columns are those of the server from now on.
+            statement.set_state(prepared_state(prepared, view));
             Ok(())
         }
         Message::Error(error) => Err(harmless((server_failure(&error.kind), server_error_kind(error)))),

@@ -8,4 +8,4 @@ mod task;
 pub(crate) use factory::{ConnectionFactory, use_keyspace};
 pub(crate) use signal::Signal;
 pub use task::NodeState;
-pub(crate) use task::{NodePool, PoolObserver, PoolSettings};
+pub(crate) use task::{NodePool, PoolObserver, PoolSettings, WarmUp};

@@ -34,6 +34,14 @@ pub(crate) struct PoolSettings {
     /// Bounds the dials of the session at any time.
     pub dial_permits: Semaphore,
     pub observer: Arc<dyn PoolObserver>,
+    pub warm_up: Arc<dyn WarmUp>,
+}
+
+/// Makes a node ready before requests are sent to it.
+pub(crate) trait WarmUp: Send + Sync {
+    /// What to do on the first connection to a node before the pool hands it out, if anything. It must end within a
+    /// limit of its own; nothing it meets is a reason not to use the node.
+    fn warm_up(&self, connection: Connection) -> Option<BoxFuture<'static, ()>>;
 }
 
 /// Learns what pools find out. Called by their tasks: it must return at once.
@@ -466,8 +474,14 @@ impl PoolTask {
 async fn dial(shared: Arc<Shared>) -> Result<Opened, ConnectError> {
     let settings = &shared.settings;
     // The semaphore is never closed, so an error cannot happen; dialling without a permit would be harmless.
-    let _permit = settings.dial_permits.acquire().await;
-    settings.factory.open(&settings.environment, shared.host_id, shared.address).await
+    let permit = settings.dial_permits.acquire().await;
+    let opened = settings.factory.open(&settings.environment, shared.host_id, shared.address).await?;
+    drop(permit);
+    let is_first = shared.connections.read().unwrap_or_else(PoisonError::into_inner).is_empty();
+    if is_first && let Some(warm_up) = settings.warm_up.warm_up(opened.connection.clone()) {
+        warm_up.await;
+    }
+    Ok(opened)
 }
 
 fn encode(state: NodeState) -> u8 {

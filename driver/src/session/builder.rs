@@ -10,14 +10,16 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::handle::{Session, Shared};
-use super::prepared_cache::PreparedCache;
 use crate::connection::{Authenticator, ConnectError, ConnectionConfig, PlainAuthenticator};
 use crate::control::{
     ContactPoint, ControlSettings, ControlWorker, Inbox, MetadataError, NodeListener, NodeListeners, RefreshWindows,
     establish_first, resolve,
 };
 use crate::env::{Environment, timeout};
-use crate::execution::{Defaults, Error, ErrorKind, Executor, Metrics, Result};
+use crate::execution::{
+    Background, Defaults, Error, ErrorKind, Executor, Metrics, PreparationSettings, PreparedCache, Result,
+    WarmUpStatements,
+};
 use crate::policy::{
     AddressTranslation, Budget, BudgetSettings, DefaultRetry, ExponentialReconnection, LoadBalancing,
     MonotonicTimestamps, NoTranslation, Reconnection, Retry, SpeculativeExecution, TimestampGenerator, TokenAware,
@@ -53,6 +55,7 @@ pub struct SessionBuilder {
     control_timeout: Duration,
     agreement_timeout: Duration,
     prepared_cache_size: usize,
+    preparation: PreparationSettings,
 }
 
 impl Default for SessionBuilder {
@@ -88,6 +91,11 @@ impl Default for SessionBuilder {
             control_timeout: Duration::from_secs(5),
             agreement_timeout: Duration::from_secs(10),
             prepared_cache_size: 1000,
+            preparation: PreparationSettings {
+                nodes_max: 32,
+                wait_max: Duration::from_secs(1),
+                warm_up_max: usize::MAX,
+            },
         }
     }
 }
@@ -256,9 +264,25 @@ impl SessionBuilder {
         self
     }
 
-    /// Statements kept prepared for text with values. Default: 1,000.
+    /// Statements the session remembers, explicitly prepared ones and text with values. Default: 1,000.
     pub fn prepared_cache_size(mut self, statements: usize) -> Self {
         self.prepared_cache_size = statements;
+        self
+    }
+
+    /// Prepares each statement on all nodes of the data centre while it has at most `nodes_max`, waiting up to `wait`
+    /// for the others; slower ones finish in the background. With more nodes, or zero, each node prepares a statement
+    /// when it first meets it: many clients that prepare everywhere would be a storm. Default: 32 nodes, 1 s.
+    pub fn prepare_on_all_nodes(mut self, nodes_max: usize, wait: Duration) -> Self {
+        self.preparation.nodes_max = nodes_max;
+        self.preparation.wait_max = wait;
+        self
+    }
+
+    /// Statements prepared on a node that comes up before requests are sent to it, the most recently used ones.
+    /// Default: all that the session remembers; zero for none.
+    pub fn prepare_on_up(mut self, statements_max: usize) -> Self {
+        self.preparation.warm_up_max = statements_max;
         self
     }
 
@@ -349,6 +373,8 @@ impl SessionBuilder {
             return Err(Error::not_sent(ErrorKind::KeyspaceMissing(keyspace.clone())));
         }
         self.check_local_datacenter(&established.topology.nodes)?;
+        let statements = Arc::new(PreparedCache::new(self.prepared_cache_size));
+        let background = Background::new(Arc::clone(&environment.spawner));
         let pool_settings = Arc::new(PoolSettings {
             environment: environment.clone(),
             factory: Arc::clone(&factory),
@@ -357,6 +383,11 @@ impl SessionBuilder {
             stable_after: self.connection.heartbeat_interval.unwrap_or(STABLE_AFTER),
             dial_permits: Semaphore::new(DIALS_MAX),
             observer: Arc::clone(&inbox) as Arc<dyn PoolObserver>,
+            warm_up: Arc::new(WarmUpStatements {
+                cache: Arc::clone(&statements),
+                factory: Arc::clone(&factory),
+                settings: self.preparation,
+            }),
         });
         let load_balancing = Arc::clone(&control_settings.load_balancing);
         let control = ControlWorker::start(control_settings, pool_settings, inbox, established);
@@ -373,10 +404,17 @@ impl SessionBuilder {
             metrics: Metrics::default(),
             is_closed: AtomicBool::new(false),
         };
-        let cache = PreparedCache::new(self.prepared_cache_size);
         let agreement_timeout = self.agreement_timeout;
-        let profiles = self.profiles;
-        let shared = Shared { executor, control, factory, cache, profiles, agreement_timeout };
+        let shared = Shared {
+            executor,
+            control,
+            factory,
+            statements,
+            preparation: self.preparation,
+            background,
+            profiles: self.profiles,
+            agreement_timeout,
+        };
         let session = Session { shared: Arc::new(shared) };
         session.wait_until_tried(self.connection.connect_timeout).await;
         Ok(session)

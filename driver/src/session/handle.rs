@@ -11,13 +11,13 @@ use uuid::Uuid;
 
 use super::batch::BatchQuery;
 use super::builder::SessionBuilder;
-use super::prepared_cache::PreparedCache;
 use super::query::Query;
 use super::result::QueryResult;
 use crate::control::{ControlWorker, SchemaScope, wait_for_agreement};
 use crate::env::{Instant, timeout};
 use crate::execution::{
-    Certainty, Error, ErrorKind, Executor, Explanation, Metrics, MetricsSnapshot, Result, Work, prepared_state,
+    Background, Certainty, Error, ErrorKind, Executor, Explanation, Metrics, MetricsSnapshot, PreparationSettings,
+    PreparedCache, Result, Work, prepare_on_others, prepared_state,
 };
 use crate::pool::{ConnectionFactory, NodeState, use_keyspace};
 use crate::protocol::response::{Message, ResultBody};
@@ -39,7 +39,9 @@ pub(super) struct Shared {
     pub executor: Executor,
     pub control: ControlWorker,
     pub factory: Arc<ConnectionFactory>,
-    pub cache: PreparedCache,
+    pub statements: Arc<PreparedCache>,
+    pub preparation: PreparationSettings,
+    pub background: Background,
     pub profiles: BTreeMap<String, Arc<Profile>>,
     pub agreement_timeout: Duration,
 }
@@ -95,13 +97,16 @@ impl Session {
         BatchQuery::new(self.clone(), batch_type)
     }
 
-    /// Prepares a statement. Other nodes prepare it when they first meet it.
+    /// Prepares a statement, on one node and then on the others of the data centre; see
+    /// [`SessionBuilder::prepare_on_all_nodes`].
+    ///
+    /// A statement that the session has prepared before, in the same keyspace, is returned as it is known.
     ///
     /// # Errors
     ///
     /// What the server finds wrong with the statement, or that no node answered in time.
     pub async fn prepare(&self, text: impl Into<Arc<str>>) -> Result<PreparedStatement> {
-        self.prepare_within(text.into(), None).await
+        self.prepare_cached(&text.into(), None).await
     }
 
     /// The cluster as last seen.
@@ -256,7 +261,11 @@ impl Session {
         let aborted = in_flight();
         // Ending the tasks needs a moment also when the requests have used up the limit.
         let remaining = (deadline - Instant::now()).max(TASK_END_LIMIT);
-        let is_complete = timeout(remaining, self.shared.control.stop()).await.is_ok();
+        let ended = async {
+            self.shared.background.stop().await;
+            self.shared.control.stop().await;
+        };
+        let is_complete = timeout(remaining, ended).await.is_ok();
         if !is_complete {
             self.shared.control.abort();
         }
@@ -294,26 +303,40 @@ impl Session {
     }
 
     async fn prepare_cached(&self, text: &Arc<str>, limit: Option<Duration>) -> Result<PreparedStatement> {
-        let keyspace = self.shared.factory.keyspace();
-        if let Some(statement) = self.shared.cache.get(keyspace.as_deref(), text) {
-            return Ok(statement);
+        self.check_open()?;
+        let keyspace = self.shared.factory.keyspace().map(Arc::from);
+        let limit = limit.unwrap_or(self.shared.executor.defaults.timeout);
+        let prepared = self.shared.statements.get_or_prepare(keyspace.clone(), text, async || {
+            let statement = self.prepare_within(Arc::clone(text), keyspace, limit).await?;
+            Ok(statement)
+        });
+        // Another caller may be preparing it with a longer limit.
+        match timeout(limit + LEADER_GRACE, prepared).await {
+            Ok(prepared) => prepared,
+            Err(_) => Err(Error::not_sent(ErrorKind::Timeout { limit })),
         }
-        let statement = self.prepare_within(Arc::clone(text), limit).await?;
-        self.shared.cache.insert(keyspace.as_deref(), text, statement.clone());
-        Ok(statement)
     }
 
-    async fn prepare_within(&self, text: Arc<str>, limit: Option<Duration>) -> Result<PreparedStatement> {
-        let options = StatementOptions { timeout: limit, ..StatementOptions::default() };
-        let keyspace = self.shared.factory.keyspace().map(Arc::from);
-        let answer = self.shared.executor.run(&Work::Prepare { text: &text }, &options).await.map_err(only_prepared)?;
-        match answer.decoded.message {
-            Message::Result(ResultBody::Prepared(prepared)) => {
-                let state = prepared_state(prepared, &self.shared.executor.state.view());
-                Ok(PreparedStatement::new(text, keyspace, state))
-            }
-            _ => Err(Error::not_sent(ErrorKind::Decode("PREPARE was not answered as such".to_owned()))),
-        }
+    async fn prepare_within(
+        &self,
+        text: Arc<str>,
+        keyspace: Option<Arc<str>>,
+        limit: Duration,
+    ) -> Result<PreparedStatement> {
+        let shared = &self.shared;
+        let options = StatementOptions { timeout: Some(limit), ..StatementOptions::default() };
+        let started = Instant::now();
+        let answer = shared.executor.run(&Work::Prepare { text: &text }, &options).await.map_err(only_prepared)?;
+        let Message::Result(ResultBody::Prepared(prepared)) = answer.decoded.message else {
+            return Err(Error::not_sent(ErrorKind::Decode("PREPARE was not answered as such".to_owned())));
+        };
+        let view = shared.executor.state.view();
+        let id = prepared.id.clone();
+        let statement = PreparedStatement::new(Arc::clone(&text), keyspace, prepared_state(prepared, &view));
+        let left = limit.saturating_sub(started.elapsed());
+        let settings = PreparationSettings { wait_max: shared.preparation.wait_max.min(left), ..shared.preparation };
+        prepare_on_others(&view, settings, &text, &id, answer.coordinator, &shared.background).await;
+        Ok(statement)
     }
 
     pub(super) async fn execute_bound(&self, bound: &Bound, options: &StatementOptions) -> Result<QueryResult> {
@@ -321,6 +344,7 @@ impl Session {
         let answer = self.shared.executor.run(&work, options).await?;
         if let Message::Result(ResultBody::SchemaChange(change)) = &answer.decoded.message {
             let keyspace = change.keyspace.clone();
+            self.shared.statements.forget_keyspace(&keyspace);
             let limit = options.timeout.unwrap_or(self.shared.executor.defaults.timeout);
             let is_agreed = Box::pin(self.after_schema_change(&answer.connection, keyspace, limit)).await;
             return QueryResult::new(answer, is_agreed);
@@ -422,6 +446,8 @@ fn only_prepared(error: Error) -> Error {
 
 /// Room for a few small values, so that most statements allocate once.
 const ENCODED_VALUE_LEN_GUESS: usize = 24;
+/// A caller that prepares itself learns more from its own time limit, a moment earlier.
+const LEADER_GRACE: Duration = Duration::from_millis(100);
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Tasks end at their next poll; this much is granted beyond a deadline that requests have used up.
 const TASK_END_LIMIT: Duration = Duration::from_millis(100);

@@ -3,7 +3,6 @@
 mod batch;
 mod builder;
 mod handle;
-mod prepared_cache;
 mod query;
 mod result;
 mod rows;

@@ -21,14 +21,14 @@ use super::metrics::Metrics;
 use super::runner::{Answer, Defaults, Executor};
 use super::work::Work;
 use super::{Certainty, Error, ErrorKind};
-use crate::connection::ConnectionConfig;
+use crate::connection::{Connection, ConnectionConfig};
 use crate::control::{ClusterState, ClusterView};
 use crate::env::{BoxFuture, ByteStream, Entropy, Environment, Instant, Transport, WallClock, sleep};
 use crate::policy::{
     Budget, BudgetSettings, ConstantReconnection, DefaultRetry, Distance, LoadBalancing, MonotonicTimestamps,
     RoutingFacts,
 };
-use crate::pool::{ConnectionFactory, NodePool, NodeState, PoolObserver, PoolSettings};
+use crate::pool::{ConnectionFactory, NodePool, NodeState, PoolObserver, PoolSettings, WarmUp};
 use crate::protocol::frame::{SegmentFormat, split_segment, write_segment};
 use crate::protocol::{Consistency, Opcode, ProtocolVersion, SerialConsistency};
 use crate::statement::{PreparedState, PreparedStatement, StatementOptions};
@@ -139,6 +139,7 @@ struct Shape {
     /// Bytes a connection takes while its node does not read.
     capacity: usize,
     is_reading: bool,
+    warm_up: Option<Arc<dyn WarmUp>>,
 }
 
 impl Default for Shape {
@@ -150,6 +151,7 @@ impl Default for Shape {
             connection: ConnectionConfig::new(SocketAddr::from(([127, 0, 0, 1], 9042))),
             capacity: 1 << 20,
             is_reading: true,
+            warm_up: None,
         }
     }
 }
@@ -189,6 +191,7 @@ impl Cluster {
             stable_after: Duration::from_secs(30),
             dial_permits: Semaphore::new(32),
             observer: Arc::new(Unobserved),
+            warm_up: shape.warm_up.unwrap_or_else(|| Arc::new(NoWarmUp)),
         });
         let start = |node: &Node| NodePool::start(Arc::clone(&settings), node.host_id, node.address);
         let pools: Vec<_> = snapshot.nodes().iter().map(start).collect();
@@ -287,6 +290,14 @@ impl PoolObserver for Unobserved {
     fn on_stranger(&self) {}
 
     fn on_version_lowered(&self) {}
+}
+
+struct NoWarmUp;
+
+impl WarmUp for NoWarmUp {
+    fn warm_up(&self, _connection: Connection) -> Option<BoxFuture<'static, ()>> {
+        None
+    }
 }
 
 /// Nodes in the order of their numbers.

@@ -1,7 +1,9 @@
 //! Statements that coordinators have forgotten, and results whose columns have changed.
 
 use super::*;
-use crate::execution::AttemptKind;
+use crate::execution::{
+    AttemptKind, Background, PreparationSettings, PreparedCache, WarmUpStatements, prepare_on_others,
+};
 use crate::protocol::BatchType;
 use crate::statement::BatchEntry;
 
@@ -198,4 +200,128 @@ async fn before_version_5_every_answer_brings_its_columns() {
     let flags = body[2 + "SELECT * FROM t".len() + 2];
     assert_eq!(flags & SKIP_METADATA, 0, "a stale SELECT * would be read with the wrong columns");
     assert_eq!(&*answer.columns.unwrap()[0].name, "fresh");
+}
+
+const SETTINGS: PreparationSettings =
+    PreparationSettings { nodes_max: 3, wait_max: Duration::from_secs(1), warm_up_max: usize::MAX };
+
+/// Prepares on the nodes beside the first one; how long that took.
+async fn prepare_beside_the_first(
+    cluster: &Cluster,
+    settings: PreparationSettings,
+    background: &Background,
+) -> Duration {
+    let (view, started) = (cluster.executor.state.view(), Instant::now());
+    let first = cluster.pool(0).host_id();
+    prepare_on_others(&view, settings, &"text".into(), &Bytes::from_static(b"text"), first, background).await;
+    started.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn statement_is_prepared_on_all_nodes_at_the_same_time() {
+    let cluster = Cluster::start(|received| after(10 * received.node as u64, prepared_as(b"text"))).await;
+    let background = Background::new(Environment::tokio().spawner);
+
+    let waited = prepare_beside_the_first(&cluster, SETTINGS, &background).await;
+
+    assert_eq!(opcodes(&cluster), [(1, Opcode::Prepare), (2, Opcode::Prepare)]);
+    assert_eq!(waited, Duration::from_millis(20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silent_node_holds_a_preparation_up_no_longer_than_the_limit() {
+    let cluster = Cluster::start(|received| match received.node {
+        1 => Reply::Silence,
+        _ => prepared_as(b"text"),
+    })
+    .await;
+    let background = Background::new(Environment::tokio().spawner);
+
+    let waited = prepare_beside_the_first(&cluster, SETTINGS, &background).await;
+
+    assert_eq!(waited, Duration::from_secs(1));
+    let silent = cluster.pool(1).pick().unwrap();
+    assert_eq!(silent.in_flight(), 1, "it goes on in the background");
+    sleep(Duration::from_secs(6)).await;
+    assert_eq!(silent.in_flight(), 0, "and ends by itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_the_background_ends_what_lags_behind() {
+    let cluster = Cluster::start(|_| Reply::Silence).await;
+    let background = Background::new(Environment::tokio().spawner);
+    prepare_beside_the_first(&cluster, SETTINGS, &background).await;
+
+    background.stop().await;
+
+    assert_eq!(cluster.pool(1).pick().unwrap().in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn large_clusters_are_not_prepared_everywhere() {
+    let cluster = Cluster::start(|_| prepared_as(b"text")).await;
+    let background = Background::new(Environment::tokio().spawner);
+
+    prepare_beside_the_first(&cluster, PreparationSettings { nodes_max: 2, ..SETTINGS }, &background).await;
+
+    assert!(cluster.log().is_empty());
+}
+
+/// A cache that knows these statements, and what warms nodes up from it.
+async fn warm_up_of(texts: &[&str], settings: PreparationSettings) -> WarmUpStatements {
+    let cache = Arc::new(PreparedCache::new(1000));
+    for &text in texts {
+        cache.get_or_prepare(None, &text.into(), async || Ok(prepared(text))).await.unwrap();
+    }
+    let config = ConnectionConfig::new(SocketAddr::from(([127, 0, 0, 1], 9042)));
+    WarmUpStatements { cache, factory: Arc::new(ConnectionFactory::new(config, None)), settings }
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_that_comes_up_knows_all_statements_before_it_is_used() {
+    let warm_up = warm_up_of(&["a", "b"], SETTINGS).await;
+    let shape = Shape { nodes: 1, warm_up: Some(Arc::new(warm_up)), ..Shape::default() };
+
+    let cluster = Cluster::with(shape, |received| match received.opcode {
+        Opcode::Prepare => after(30, prepared_as(received.text().as_bytes())),
+        _ => void(),
+    })
+    .await;
+    cluster.write(&plain()).await.unwrap();
+
+    let log = cluster.log();
+    assert_eq!((log[0].text(), log[1].text(), log.len()), ("b", "a", 3));
+    assert!(log[2].at >= Duration::from_millis(30), "{:?}", log[2].at);
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_that_does_not_prepare_is_used_after_a_limit() {
+    let warm_up = warm_up_of(&["a"], SETTINGS).await;
+    let shape = Shape { nodes: 1, warm_up: Some(Arc::new(warm_up)), ..Shape::default() };
+
+    let cluster = Cluster::with(shape, |_| Reply::Silence).await;
+
+    assert!(cluster.pool(0).pick().is_some());
+    assert!((5000..=5100).contains(&cluster.world.started.elapsed().as_millis()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_statements_are_prepared_on_a_node_that_comes_up_than_set() {
+    let warm_up = warm_up_of(&["a", "b", "c"], PreparationSettings { warm_up_max: 2, ..SETTINGS }).await;
+    let shape = Shape { nodes: 1, warm_up: Some(Arc::new(warm_up)), ..Shape::default() };
+
+    let cluster = Cluster::with(shape, |_| prepared_as(b"id")).await;
+
+    assert_eq!(cluster.log().iter().map(|received| received.text().to_owned()).collect::<Vec<_>>(), ["c", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn statements_of_another_keyspace_are_left_out_where_the_protocol_cannot_name_it() {
+    let warm_up = warm_up_of(&["a"], SETTINGS).await;
+    warm_up.factory.set_keyspace("elsewhere");
+    let shape = Shape { nodes: 1, warm_up: Some(Arc::new(warm_up)), ..Shape::default() };
+
+    let cluster = Cluster::with(shape, |_| prepared_as(b"id")).await;
+
+    assert!(cluster.log().is_empty(), "the id would be another one");
 }
