@@ -61,10 +61,10 @@ fn real_cassandra(root: &Path) -> Result<(), String> {
     match cassandra::requirements() {
         Ok(java) => {
             println!("{java}");
-            cassandra::run(root, &cassandra::Action::Test)
+            cassandra::run_suite(root)
         }
         Err(missing) => {
-            println!("skipped: {missing}");
+            println!("{} tests on a real Cassandra skipped: {missing}", cassandra::suite_len());
             Ok(())
         }
     }

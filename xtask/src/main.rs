@@ -35,10 +35,7 @@ enum Command {
     /// Serve a simulated cluster on loopback TCP (127.0.0.1, .2, .3 …) for any Cassandra client.
     Serve(serve::ServeArguments),
     /// Start, stop and break a real Cassandra (needs a JDK 17 and Maven).
-    Cassandra {
-        #[command(subcommand)]
-        action: cassandra::Action,
-    },
+    Cassandra(cassandra::Arguments),
     /// Run programs of other drivers on the simulated and on a real cluster, and compare what they see.
     Clients(clients::ClientsArguments),
     /// Measure what requests, rows and sessions cost, beside other drivers.
@@ -54,7 +51,7 @@ fn main() -> ExitCode {
     let exit = match Cli::parse().command {
         Command::Sim(arguments) => sim::run(&root, &arguments),
         Command::Serve(arguments) => serve::run(&arguments),
-        Command::Cassandra { action } => Exit::of(cassandra::run(&root, &action)),
+        Command::Cassandra(arguments) => Exit::of(cassandra::run(&root, &arguments)),
         Command::Clients(arguments) => clients::run(&root, &arguments),
         Command::Bench(arguments) => bench::run(&root, &arguments),
         Command::Tidy => tidy(&root),

@@ -3,10 +3,12 @@
 use super::cluster::{Capability, Change, Member, Release, TestCluster, WorldError};
 use super::{Outcome, Ring, Stage, Test};
 use helenus::Environment;
-use helenus::env::timeout;
+use helenus::env::{sleep, timeout};
 use simcluster::fault::{CrashKind, Fault};
 use simcluster::kernel::Budget;
+use simcluster::node::NodeStatus;
 use simcluster::{ClusterConfig, NodeId, SimCluster};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -91,9 +93,29 @@ impl SimulatedCluster {
     }
 }
 
+impl SimulatedCluster {
+    /// Waits until a node's own view of itself is the one asked for.
+    async fn reaches(
+        &self,
+        node: NodeId,
+        what: &str,
+        is_it: impl Fn(Option<NodeStatus>) -> bool,
+    ) -> Result<(), WorldError> {
+        let began = self.sim.now();
+        while !is_it(self.sim.nodes().into_iter().find(|truth| truth.id == node).and_then(|truth| truth.status)) {
+            if self.sim.now().since(began) > CHANGE_LIMIT {
+                return Err(WorldError(format!("{node} has not {what} within {CHANGE_LIMIT:?}")));
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+}
+
 impl TestCluster for SimulatedCluster {
     fn members(&self) -> Vec<Member> {
-        let nodes = self.sim.nodes();
+        let mut nodes = self.sim.nodes();
+        nodes.retain(|node| node.status != Some(NodeStatus::Left));
         let member = |node: &simcluster::NodeTruth| Member {
             number: u8::try_from(node.id.0).unwrap_or(u8::MAX),
             address: node.address,
@@ -109,8 +131,7 @@ impl TestCluster for SimulatedCluster {
 
     fn can(&self, capability: Capability) -> bool {
         match capability {
-            Capability::Partition | Capability::MirroredPayload => true,
-            Capability::Resize | Capability::NewAddress => false,
+            Capability::Partition | Capability::MirroredPayload | Capability::Resize | Capability::NewAddress => true,
         }
     }
 
@@ -143,22 +164,26 @@ impl TestCluster for SimulatedCluster {
         self.end(|fault| matches!(fault, Fault::Partition { .. }))
     }
 
-    fn add(&self, _datacenter: &str) -> Change<'_, u8> {
-        refuse("adding a node")
+    fn add(&self, datacenter: &str) -> Change<'_, u8> {
+        let node = self.sim.add_node(datacenter);
+        Box::pin(async move {
+            self.reaches(node, "joined", |status| status == Some(NodeStatus::Normal)).await?;
+            u8::try_from(node.0).map_err(|_| WorldError("there are too many nodes".to_owned()))
+        })
     }
 
-    fn decommission(&self, _node: u8) -> Change<'_> {
-        refuse("decommissioning a node")
+    fn decommission(&self, node: u8) -> Change<'_> {
+        self.sim.decommission(id(node));
+        // A process that has left may be ended: it is no member any more.
+        Box::pin(async move { self.reaches(id(node), "left", |status| status == Some(NodeStatus::Left)).await })
     }
 
-    fn restart_elsewhere(&self, _node: u8) -> Change<'_> {
-        refuse("moving a node to another address")
+    fn restart_elsewhere(&self, node: u8) -> Change<'_> {
+        self.sim.restart(id(node));
+        let unused = SocketAddr::from(([10, 0, 9, node], 9042));
+        self.sim.restart_at(id(node), unused);
+        Box::pin(std::future::ready(Ok(())))
     }
-}
-
-fn refuse<T: Send + 'static>(what: &str) -> Change<'static, T> {
-    let error = WorldError(format!("{what} is not modelled by the simulated cluster yet"));
-    Box::pin(std::future::ready(Err(error)))
 }
 
 fn id(node: u8) -> NodeId {
@@ -167,3 +192,6 @@ fn id(node: u8) -> NodeId {
 
 /// What a test may take, in simulated time.
 const LIMIT: Duration = Duration::from_secs(600);
+
+/// What joining and leaving may take.
+const CHANGE_LIMIT: Duration = Duration::from_secs(120);

@@ -60,7 +60,6 @@ impl Stage {
     }
 
     /// A builder with this world's environment, contact points and credentials; everything else is the default.
-    #[must_use]
     pub fn builder(&self) -> SessionBuilder {
         let client = self.inner.clients.fetch_add(1, Ordering::Relaxed);
         let members = self.cluster().members();
@@ -217,6 +216,15 @@ impl Stage {
             .await?;
         }
         Ok(())
+    }
+
+    /// Drops the test's keyspace, for worlds that other tests use after it. What goes wrong is of no interest: the test
+    /// may have left nodes that are dead, and a later ring is another one.
+    pub async fn drop_keyspace(&self) {
+        if let Ok(session) = self.connect(self.builder()).await {
+            let drop = format!("DROP KEYSPACE IF EXISTS {}", self.keyspace());
+            let _ = session.query(drop).execute().await;
+        }
     }
 
     /// Closes all sessions of the stage.

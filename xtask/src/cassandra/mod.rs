@@ -1,28 +1,42 @@
 //! `cargo xtask cassandra`: a real Apache Cassandra ring from its published jars, on 127.0.0.1, .2, .3 …
 //!
-//! Needs a JDK 17 and Maven, nothing else. The state lives under `target/cassandra`; only processes started from
-//! there are ever signalled.
+//! Needs a JDK 17 and Maven, nothing else (4.x a JRE 11, which is fetched). The state lives under `target/cassandra`;
+//! only processes started from there are ever signalled.
 
 mod compare;
 mod configuration;
 mod processes;
 mod record;
+mod release;
+mod requirements;
+mod ring;
+mod suite;
 
-use configuration::Ring;
+pub use release::Release;
+
+use ring::{NODES_MAX, Ring, Settings};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+/// A real ring, or what to do with one.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// The last number of the first node's address: rings from different numbers can stand side by side.
+    #[arg(long, global = true, default_value_t = DEFAULT_FIRST, value_name = "N",
+          value_parser = clap::value_parser!(u8).range(1..=200))]
+    loopback_from: u8,
+    #[command(subcommand)]
+    action: Action,
+}
 
 /// What to do with the ring.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Action {
     /// Download the jars (about 70 MB, once) and start the nodes one after the other.
-    Up {
-        /// How many nodes, 1 to 6.
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=6))]
-        nodes: u8,
-    },
+    Up(Shape),
     /// Start a node that was killed, with the data it had.
-    Start {
+    #[command(alias = "start")]
+    Restart {
         /// Its number, from 1.
         node: u8,
     },
@@ -41,6 +55,25 @@ pub enum Action {
         /// Its number, from 1.
         node: u8,
     },
+    /// Start one more node, which takes over its part of the data.
+    Add {
+        /// The data centre it joins.
+        #[arg(long, default_value = "datacenter1")]
+        dc: String,
+    },
+    /// Have a node hand over its data and leave for good.
+    Decommission {
+        /// Its number, from 1.
+        node: u8,
+    },
+    /// Run Cassandra's nodetool against a node, such as `nodetool 1 status`.
+    Nodetool {
+        /// Its number, from 1.
+        node: u8,
+        /// The command and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        arguments: Vec<String>,
+    },
     /// Print the path of a node's log.
     Log {
         /// Its number, from 1.
@@ -48,98 +81,181 @@ pub enum Action {
     },
     /// End every node and delete their data (the jars stay).
     Down,
-    /// Start three nodes, run the driver against them while one is killed and started again, and end them.
-    Test,
+    /// Run the suite of integration tests on rings that are started and ended for it.
+    Test(suite::Options),
     /// Run the corpus on a real Cassandra and write its answers beside the scripts.
     Record(record::RecordArguments),
     /// Hold the simulated cluster to the recorded answers; needs no Cassandra.
     Compare(compare::CompareArguments),
     /// Say whether this machine can run Cassandra, and if not, what is missing.
-    Check,
+    Check {
+        /// Which release.
+        #[arg(long, value_enum, default_value_t)]
+        release: Release,
+    },
 }
 
-/// The release that is run.
+/// The shape of a new ring.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Shape {
+    /// What the nodes run.
+    #[arg(long, value_enum, default_value_t)]
+    release: Release,
+    /// How many nodes, 1 to 6, in all data centres together.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..=i64::from(NODES_MAX)))]
+    nodes: u8,
+    /// How many data centres: datacenter1, datacenter2, …
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=3))]
+    dcs: u8,
+    /// Demand a password; the user cassandra with the password cassandra may do everything.
+    #[arg(long)]
+    auth: bool,
+    /// Tokens of each node: 1 (an even ring), or more, drawn by the nodes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    vnodes: u16,
+    /// Demand TLS of clients; the certificate to trust is written beside the nodes.
+    #[arg(long)]
+    tls: bool,
+    /// Have custom payloads sent back, by Cassandra's own query handler for tests.
+    #[arg(long)]
+    mirror_payload: bool,
+}
+
+/// The release that is run by default.
 pub const RELEASE: &str = "5.0.8";
 
+/// Rings begin at 127.0.0.1 unless told otherwise.
+const DEFAULT_FIRST: u8 = 1;
+
 /// Carries out one action; the error is a sentence for the user.
-pub fn run(root: &Path, action: &Action) -> Result<(), String> {
-    let ring = Ring { folder: root.join("target").join("cassandra") };
-    match action {
-        Action::Check => requirements().map(|java| println!("Cassandra {RELEASE} can run here ({java})")),
-        Action::Up { nodes } => {
-            requirements()?;
-            ring.fetch()?;
-            processes::up(&ring, *nodes)
+pub fn run(root: &Path, arguments: &Arguments) -> Result<(), String> {
+    let first = arguments.loopback_from;
+    let open = || Ring::open(root, first);
+    match &arguments.action {
+        Action::Check { release } => requirements::check(&shared(root), *release)
+            .map(|java| println!("Cassandra {} can run here ({java})", release.version())),
+        Action::Up(shape) => up(root, first, shape),
+        Action::Restart { node } => processes::start(&open()?, *node),
+        Action::Kill { node } => processes::kill(&open()?, *node),
+        Action::Pause { node } => processes::signal(&open()?, *node, "STOP"),
+        Action::Resume { node } => processes::signal(&open()?, *node, "CONT"),
+        Action::Add { dc } => processes::add(&mut open()?, dc).map(|_| ()),
+        Action::Decommission { node } => processes::decommission(&mut open()?, *node),
+        Action::Nodetool { node, arguments } => {
+            processes::nodetool(&open()?, *node, arguments).map(|said| print!("{said}"))
         }
-        Action::Start { node } => processes::start(&ring, *node),
-        Action::Kill { node } => processes::signal_and_wait(&ring, *node, "KILL"),
-        Action::Pause { node } => processes::signal(&ring, *node, "STOP"),
-        Action::Resume { node } => processes::signal(&ring, *node, "CONT"),
         Action::Log { node } => {
-            println!("{}", ring.node(*node).join("logs").join("system.log").display());
+            let ring = open()?;
+            println!("{}", ring.log(ring.settings.node(*node)?.number).display());
             Ok(())
         }
-        Action::Down => processes::down(&ring),
-        Action::Test => test(root, &ring),
-        Action::Record(arguments) => record::run(&ring, arguments),
+        Action::Down => Ring::new(root, first, Settings::new(Release::default(), 1, 1, first)).end(),
+        Action::Test(options) => suite::run(root, first, options),
+        Action::Record(arguments) => record::run(root, first, arguments),
         Action::Compare(arguments) => compare::run(arguments),
     }
 }
 
-/// The JDK's version line, or a sentence that says what is missing.
-pub fn requirements() -> Result<String, String> {
-    let version = output_of("java", &["-version"])
-        .ok_or("no `java` found: install a JDK 17 (Cassandra 5.0 runs on it) or skip what needs a real Cassandra")?;
-    let line = version.lines().next().unwrap_or_default().to_string();
-    if !line.contains("\"17") {
-        return Err(format!(
-            "Cassandra {RELEASE} needs a JDK 17, but `java -version` says {line}: put a JDK 17 first in PATH"
-        ));
-    }
-    output_of("mvn", &["-version"]).ok_or("no `mvn` found: install Maven, which downloads Cassandra's jars")?;
-    Ok(line)
+/// The suite on the default release, as `ci` runs it.
+pub fn run_suite(root: &Path) -> Result<(), String> {
+    suite::run(root, DEFAULT_FIRST, &suite::Options::default())
 }
 
-/// What a program prints, if it is here and succeeds.
-pub fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
+/// How many tests the suite has: what is skipped where no Cassandra can run.
+pub fn suite_len() -> usize {
+    sim_tests::suite::all().len()
+}
+
+/// The JDK's version line, or a sentence that says what is missing.
+pub fn requirements() -> Result<String, String> {
+    // No JRE is fetched for the default release, so the folder is not used.
+    requirements::check(Path::new(""), Release::default())
+}
+
+fn up(root: &Path, first: u8, shape: &Shape) -> Result<(), String> {
+    let mut settings = Settings::new(shape.release, shape.nodes, shape.dcs, first);
+    settings.auth = shape.auth;
+    settings.vnodes = shape.vnodes;
+    settings.tls = shape.tls;
+    settings.mirror_payload = shape.mirror_payload;
+    let (ring, guard) = stand_up(root, first, settings)?;
+    guard.keep();
+    if ring.settings.tls {
+        println!("clients trust {}", ring.folder.join(configuration::CERTIFICATE).display());
+    }
+    Ok(())
+}
+
+/// Starts a ring, which ends with its guard.
+fn stand_up(root: &Path, first: u8, settings: Settings) -> Result<(Ring, Guard), String> {
+    if let Ok(present) = Ring::open(root, first) {
+        if present.settings.nodes.iter().any(|node| processes::is_alive(&present, node.number)) {
+            return Err(
+                "a ring stands at these addresses: end it with `cargo xtask cassandra down`, or choose others \
+                        with --loopback-from"
+                    .to_owned(),
+            );
+        }
+        processes::down(&present)?;
+    }
+    let ring = Ring::new(root, first, settings);
+    let guard = Guard::watch(&ring);
+    processes::up(&ring)?;
+    Ok((ring, guard))
+}
+
+impl Ring {
+    /// Ends the nodes that the ring has now, if it still stands.
+    fn end(&self) -> Result<(), String> {
+        self.reread()?.map_or(Ok(()), |present| processes::down(&present))
+    }
+}
+
+/// Ends a ring when it is dropped, also by a panic, and at Ctrl-C.
+pub(crate) struct Guard {
+    ring: Option<Ring>,
+}
+
+impl Guard {
+    /// Watches over a ring that is about to be started.
+    fn watch(ring: &Ring) -> Self {
+        let watched = ring.clone();
+        // It can be set once per process; whoever set it before ends the process, and then the nodes have to go by
+        // `down`.
+        let _ = ctrlc::set_handler(move || {
+            if let Err(sentence) = watched.end() {
+                eprintln!("{sentence}: `cargo xtask cassandra down` ends the nodes");
+            }
+            std::process::exit(130);
+        });
+        Self { ring: Some(ring.clone()) }
+    }
+
+    /// Lets the ring stand.
+    fn keep(mut self) {
+        self.ring = None;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(ring) = self.ring.take() else { return };
+        if let Err(sentence) = ring.end() {
+            eprintln!("{sentence}: `cargo xtask cassandra down` ends the nodes");
+        }
+    }
+}
+
+/// Where all rings keep what they share.
+fn shared(root: &Path) -> PathBuf {
+    root.join("target").join("cassandra")
+}
+
+/// What a program prints, on whichever stream; `None` if it fails or is missing.
+pub fn output_of(program: impl AsRef<std::ffi::OsStr>, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = if output.stdout.is_empty() { output.stderr } else { output.stdout };
     output.status.success().then(|| String::from_utf8_lossy(&text).into_owned())
-}
-
-/// The driver against a real ring of three: the songs application runs on while one node is killed and started again.
-fn test(root: &Path, ring: &Ring) -> Result<(), String> {
-    requirements()?;
-    ring.fetch()?;
-    let result = (|| {
-        processes::up(ring, 3)?;
-        let mut songs = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .current_dir(root)
-            .args([
-                "run",
-                "--quiet",
-                "--release",
-                "-p",
-                "helenus",
-                "--example",
-                "songs",
-                "--",
-                "127.0.0.1",
-                "--for",
-                "30",
-            ])
-            .spawn()
-            .map_err(|e| format!("cannot start the songs example: {e}"))?;
-        std::thread::sleep(std::time::Duration::from_secs(8));
-        processes::signal_and_wait(ring, 2, "KILL")?;
-        println!("node 2 is killed");
-        std::thread::sleep(std::time::Duration::from_secs(4));
-        processes::start(ring, 2)?;
-        let status = songs.wait().map_err(|e| format!("cannot wait for the songs example: {e}"))?;
-        if status.success() { Ok(()) } else { Err(format!("the songs example failed: {status}")) }
-    })();
-    let ended = processes::down(ring);
-    result.and(ended)
 }
 
 /// Where a child of this module keeps its files.

@@ -1,77 +1,91 @@
 //! Starting, signalling and ending the nodes' processes, by the pid files under the ring's folder.
 
-use super::configuration::Ring;
+use super::requirements;
+use super::ring::{Node, Ring};
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 const POLL: Duration = Duration::from_millis(200);
 /// A node opens its port after about 6 s on two cores; this is for machines that are busy.
-const START_POLLS_MAX: u32 = 600;
+const START_POLLS_MAX: u32 = 900;
 /// A killed process is gone at once; a terminated one drains for about 4 s.
 const END_POLLS_MAX: u32 = 150;
 
-/// Starts `total` nodes and waits until each has seen the others.
-pub fn up(ring: &Ring, total: u8) -> Result<(), String> {
-    for n in 1..=total {
-        if listening(n) && !alive(ring, n) {
-            return Err(format!("127.0.0.{n}:9042 is in use by another program: end it first"));
+/// Starts all nodes of a new ring, one after the other, and waits until each has seen the others.
+pub fn up(ring: &Ring) -> Result<(), String> {
+    requirements::check_ring(ring)?;
+    ring.fetch()?;
+    if ring.settings.tls {
+        ring.make_keystore()?;
+    }
+    ring.save()?;
+    for node in &ring.settings.nodes {
+        start(ring, node.number)?;
+    }
+    for seer in &ring.settings.nodes {
+        for seen in ring.settings.nodes.iter().filter(|seen| seen.number != seer.number) {
+            wait_for_log(
+                ring,
+                seer,
+                &[
+                    &format!("{}:7000 state jump to NORMAL", seen.address()),
+                    &format!("{}:7000 is now UP", seen.address()),
+                ],
+            )?;
         }
     }
-    std::fs::write(ring.folder.join("total"), total.to_string())
-        .map_err(|e| format!("cannot write the ring's size: {e}"))?;
-    for n in 1..=total {
-        start(ring, n)?;
-    }
-    for seer in 1..=total {
-        for seen in (1..=total).filter(|seen| *seen != seer) {
-            wait_until_seen(ring, seer, seen)?;
-        }
+    if ring.settings.auth {
+        wait_for_superuser(ring)?;
     }
     Ok(())
 }
 
 /// Starts one node and waits for its port; one that runs already is left alone.
 pub fn start(ring: &Ring, n: u8) -> Result<(), String> {
-    if alive(ring, n) {
+    if is_alive(ring, n) {
         return Ok(());
     }
-    let total = std::fs::read_to_string(ring.folder.join("total"))
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .ok_or("there is no ring yet: `cargo xtask cassandra up` starts one")?;
-    ring.configure(n, total)?;
-    let node = ring.node(n);
-    let log = File::create(node.join("logs/stdout.log")).map_err(|e| format!("cannot create node {n}'s log: {e}"))?;
-    let errors = log.try_clone().map_err(|e| format!("cannot create node {n}'s log: {e}"))?;
-    let mut child = Command::new("java")
-        .args(ring.jvm_arguments(n)?)
-        .current_dir(&node)
+    let node = ring.settings.node(n)?;
+    ring.configure(node)?;
+    let folder = ring.node_folder(n);
+    let cannot = |e: std::io::Error| format!("cannot create node {n}'s log: {e}");
+    let log = File::create(folder.join("logs/stdout.log")).map_err(cannot)?;
+    let errors = log.try_clone().map_err(cannot)?;
+    let (java, _) = ring.settings.release.java(&ring.shared)?;
+    let mut child = Command::new(java)
+        .args(ring.jvm_arguments(node)?)
+        .current_dir(&folder)
+        // A Ctrl-C is meant for this program, which ends its nodes in its own way.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(errors)
         .spawn()
         .map_err(|e| format!("cannot start java: {e}"))?;
-    std::fs::write(node.join("pid"), child.id().to_string())
+    std::fs::write(folder.join("pid"), child.id().to_string())
         .map_err(|e| format!("cannot write node {n}'s pid: {e}"))?;
     for _ in 0..START_POLLS_MAX {
-        if listening(n) {
-            println!("node {n}: 127.0.0.{n}:9042");
+        if is_listening(node) {
+            println!("node {n}: {}:9042, {}", node.address(), node.datacenter);
             return Ok(());
         }
         // Asked of the child itself: /proc shows no command line for a moment after exec.
         if child.try_wait().map_err(|e| format!("cannot watch node {n}: {e}"))?.is_some() {
-            return Err(format!("node {n} died while starting: see {}", node.join("logs").display()));
+            return Err(format!("node {n} died while starting: {}", last_words(&folder)));
         }
         std::thread::sleep(POLL);
     }
-    Err(format!("node {n} did not open its port in two minutes: see {}", node.join("logs").display()))
+    Err(format!("node {n} did not open its port in three minutes: see {}", folder.join("logs").display()))
 }
 
 /// Sends a signal to a node's process.
 pub fn signal(ring: &Ring, n: u8, name: &str) -> Result<(), String> {
-    let pid = pid(ring, n).filter(|_| alive(ring, n)).ok_or(format!("node {n} is not running"))?;
+    ring.settings.node(n)?;
+    let pid = pid(ring, n).filter(|_| is_alive(ring, n)).ok_or(format!("node {n} is not running"))?;
     let status = Command::new("kill").arg(format!("-{name}")).arg(pid.to_string()).status();
     match status {
         Ok(status) if status.success() => Ok(()),
@@ -80,13 +94,14 @@ pub fn signal(ring: &Ring, n: u8, name: &str) -> Result<(), String> {
     }
 }
 
-/// Sends a signal that ends the process, and waits until it is gone.
-pub fn signal_and_wait(ring: &Ring, n: u8, name: &str) -> Result<(), String> {
-    signal(ring, n, name)?;
+/// Ends a node's process at once and waits until it is gone.
+pub fn kill(ring: &Ring, n: u8) -> Result<(), String> {
+    signal(ring, n, "KILL")?;
+    let node = ring.settings.node(n)?;
     for _ in 0..END_POLLS_MAX {
         // A dying process loses its command line before its sockets.
-        if !alive(ring, n) && !listening(n) {
-            return std::fs::remove_file(ring.node(n).join("pid"))
+        if !is_alive(ring, n) && !is_listening(node) {
+            return std::fs::remove_file(ring.node_folder(n).join("pid"))
                 .map_err(|e| format!("cannot remove node {n}'s pid: {e}"));
         }
         std::thread::sleep(POLL);
@@ -94,46 +109,123 @@ pub fn signal_and_wait(ring: &Ring, n: u8, name: &str) -> Result<(), String> {
     Err(format!("node {n} did not end in half a minute"))
 }
 
-/// Ends every node and deletes its data.
+/// Ends every node and deletes its data; tries all of them and says what the first failure was.
 pub fn down(ring: &Ring) -> Result<(), String> {
-    for n in 1..=6 {
-        if alive(ring, n) {
-            signal_and_wait(ring, n, "KILL")?;
-        }
-        let node = ring.node(n);
-        if node.exists() {
-            std::fs::remove_dir_all(&node).map_err(|e| format!("cannot delete {}: {e}", node.display()))?;
-        }
+    let mut result = Ok(());
+    for node in &ring.settings.nodes {
+        let ended = if is_alive(ring, node.number) { kill(ring, node.number) } else { Ok(()) };
+        result = result.and(ended);
+    }
+    result?;
+    if ring.folder.exists() {
+        let folder = &ring.folder;
+        std::fs::remove_dir_all(folder).map_err(|e| format!("cannot delete {}: {e}", folder.display()))?;
     }
     Ok(())
 }
 
+/// Starts one more node and waits until it owns its part of the ring; answers its number.
+pub fn add(ring: &mut Ring, datacenter: &str) -> Result<u8, String> {
+    let number = ring.settings.grow(datacenter)?;
+    let started = requirements::check_ring(ring).and_then(|()| ring.save()).and_then(|()| start(ring, number));
+    if started.is_err() {
+        ring.settings.nodes.retain(|node| node.number != number);
+        ring.save()?;
+    }
+    started.map(|()| number)
+}
+
+/// Has a node hand over its data, ends it, and forgets it.
+pub fn decommission(ring: &mut Ring, n: u8) -> Result<(), String> {
+    if !is_alive(ring, n) {
+        return Err(format!("node {n} is not running: start it first, it has to hand over its data"));
+    }
+    let said = nodetool(ring, n, &["decommission".to_owned()])?;
+    print!("{said}");
+    kill(ring, n)?;
+    let folder = ring.node_folder(n);
+    std::fs::remove_dir_all(&folder).map_err(|e| format!("cannot delete {}: {e}", folder.display()))?;
+    ring.settings.nodes.retain(|node| node.number != n);
+    ring.save()
+}
+
+/// What `nodetool` prints; the error is what it complains about.
+pub fn nodetool(ring: &Ring, n: u8, arguments: &[String]) -> Result<String, String> {
+    let node = ring.settings.node(n)?;
+    let folder = ring.node_folder(n);
+    let (java, _) = ring.settings.release.java(&ring.shared)?;
+    let output = Command::new(java)
+        .args(super::configuration::opened_packages())
+        .arg(format!("-Dcassandra.config=file://{}", folder.join("conf/cassandra.yaml").display()))
+        .arg(format!("-Dcassandra.storagedir={}", folder.display()))
+        .arg(format!("-Dlogback.configurationFile={}", folder.join("conf/none.xml").display()))
+        .arg("-cp")
+        .arg(format!("{}/*", ring.jars().display()))
+        .args(["org.apache.cassandra.tools.NodeTool", "-p", &node.jmx_port().to_string()])
+        .args(arguments)
+        .output()
+        .map_err(|e| format!("cannot run nodetool: {e}"))?;
+    let said = without_log_lines(&output.stdout);
+    if output.status.success() {
+        return Ok(said);
+    }
+    Err(format!("nodetool failed ({}): {}{}", output.status, said.trim(), without_log_lines(&output.stderr).trim()))
+}
+
+fn without_log_lines(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let kept = text.lines().filter(|line| !line.contains(" DEBUG ") && !line.contains(" INFO "));
+    kept.flat_map(|line| [line, "\n"]).collect()
+}
+
 fn pid(ring: &Ring, n: u8) -> Option<u32> {
-    std::fs::read_to_string(ring.node(n).join("pid")).ok()?.trim().parse().ok()
+    std::fs::read_to_string(ring.node_folder(n).join("pid")).ok()?.trim().parse().ok()
 }
 
 /// Whether the process of the pid file is still this node (a pid may have been used again by another program).
-fn alive(ring: &Ring, n: u8) -> bool {
+pub fn is_alive(ring: &Ring, n: u8) -> bool {
     let Some(pid) = pid(ring, n) else { return false };
     let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let folder = ring.node(n);
+    let folder = ring.node_folder(n);
     String::from_utf8_lossy(&command_line).contains(&*folder.to_string_lossy())
 }
 
-fn listening(n: u8) -> bool {
-    let address = SocketAddr::from(([127, 0, 0, n], 9042));
+fn is_listening(node: &Node) -> bool {
+    let address = SocketAddr::from(([127, 0, 0, node.octet], 9042));
     TcpStream::connect_timeout(&address, POLL).is_ok()
 }
 
-fn wait_until_seen(ring: &Ring, seer: u8, seen: u8) -> Result<(), String> {
-    let log = ring.node(seer).join("logs/system.log");
+fn wait_for_log(ring: &Ring, node: &Node, any: &[&str]) -> Result<(), String> {
+    let log = ring.log(node.number);
     for _ in 0..START_POLLS_MAX {
         let text = std::fs::read_to_string(&log).unwrap_or_default();
-        let peer = format!("127.0.0.{seen}:7000");
-        if text.contains(&format!("{peer} state jump to NORMAL")) || text.contains(&format!("{peer} is now UP")) {
+        if any.iter().any(|wanted| text.contains(wanted)) {
             return Ok(());
         }
         std::thread::sleep(POLL);
     }
-    Err(format!("node {seer} has not seen node {seen}: see {}", log.display()))
+    Err(format!("{:?} did not appear in {}", any.first().unwrap_or(&""), log.display()))
+}
+
+/// The role `cassandra` is made a moment after the first port opens, by whichever node comes first.
+fn wait_for_superuser(ring: &Ring) -> Result<(), String> {
+    for _ in 0..START_POLLS_MAX {
+        let made = |node: &Node| {
+            let text = std::fs::read_to_string(ring.log(node.number)).unwrap_or_default();
+            text.contains("Created default superuser role")
+        };
+        if ring.settings.nodes.iter().any(made) {
+            return Ok(());
+        }
+        std::thread::sleep(POLL);
+    }
+    Err("no node made the role cassandra in three minutes".to_owned())
+}
+
+/// The end of what a dead node printed, for the one who has to mend it.
+fn last_words(folder: &Path) -> String {
+    let text = std::fs::read_to_string(folder.join("logs/stdout.log")).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default().join(" | ");
+    format!("{last} (see {})", folder.join("logs").display())
 }

@@ -1,7 +1,8 @@
 //! `cargo xtask cassandra record`: runs the corpus on a real Cassandra and writes its answers beside the scripts.
 
-use super::configuration::Ring;
-use super::processes;
+use super::release::Release;
+use super::ring::Settings;
+use super::stand_up;
 use sim_tests::corpus::client::Stream;
 use sim_tests::corpus::{self, Connecting, Entry, World, golden, run_script};
 use std::net::SocketAddr;
@@ -31,15 +32,12 @@ impl World for Real {
 }
 
 /// Records; the error is a sentence for the user.
-pub fn run(ring: &Ring, arguments: &RecordArguments) -> Result<(), String> {
+pub fn run(root: &Path, first: u8, arguments: &RecordArguments) -> Result<(), String> {
     let entries = corpus::load(&corpus::folder(), &arguments.filter)?;
     let Some(address) = arguments.at else {
         super::requirements()?;
-        ring.fetch()?;
-        let recorded = processes::up(ring, 1)
-            .and_then(|()| record_all(SocketAddr::from(([127, 0, 0, 1], 9042)), &entries, arguments.check));
-        let ended = processes::down(ring);
-        return recorded.and(ended);
+        let _ring = stand_up(root, first, Settings::new(Release::default(), 1, 1, first))?;
+        return record_all(SocketAddr::from(([127, 0, 0, first], 9042)), &entries, arguments.check);
     };
     record_all(address, &entries, arguments.check)
 }

@@ -1,0 +1,179 @@
+//! `cargo xtask cassandra test`: the suite of integration tests on real rings.
+//!
+//! One ring after the other is started, as the tests need them. Tests that leave the nodes alone run a few at a time;
+//! each that breaks nodes has the ring for itself, and the ring is mended after it, or started anew if it cannot be.
+
+mod report;
+mod world;
+
+use super::release::Release;
+use super::ring::Settings;
+use super::{Guard, stand_up};
+use report::{Report, Verdict};
+use sim_tests::suite::{self, Outcome, Stage, Test};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::runtime::Runtime;
+use world::RealCluster;
+
+/// Which tests to run, and on what.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Options {
+    /// What the nodes run.
+    #[arg(long, value_enum, default_value_t)]
+    release: Release,
+    /// Only tests whose path (`subject::name`) contains this.
+    #[arg(long)]
+    filter: Option<String>,
+    /// Decides the random values of the tests.
+    #[arg(long, default_value_t)]
+    seed: u64,
+    /// List the tests and run none.
+    #[arg(long)]
+    list: bool,
+}
+
+/// Runs the tests; the error says how many failed.
+pub fn run(root: &Path, first: u8, options: &Options) -> Result<(), String> {
+    let mut tests = suite::all();
+    tests.retain(|test| options.filter.as_ref().is_none_or(|part| test.path().contains(part)));
+    if tests.is_empty() {
+        return Err("no test's path contains that: `cargo xtask cassandra test --list` shows them".to_owned());
+    }
+    if options.list {
+        tests.iter().for_each(|test| println!("{}", test.path()));
+        return Ok(());
+    }
+    let report = Report::default();
+    let mut rings: Vec<suite::Ring> = tests.iter().map(|test| test.needs.ring).collect();
+    rings.sort_unstable();
+    rings.dedup();
+    for ring in rings {
+        let mut on_it: Vec<Test> = tests.iter().filter(|test| test.needs.ring == ring).copied().collect();
+        // What leaves the nodes alone comes first: it is quicker, and what is broken later cannot disturb it.
+        on_it.sort_by_key(|test| test.needs.is_disruptive);
+        run_on_ring(root, first, ring, &on_it, options, &report)?;
+    }
+    report.close()
+}
+
+/// Starts one ring, runs its tests, and ends it.
+fn run_on_ring(
+    root: &Path,
+    first: u8,
+    kind: suite::Ring,
+    tests: &[Test],
+    options: &Options,
+    report: &Report,
+) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| format!("cannot make a runtime: {e}"))?;
+    let settings = settings(kind, options.release, first);
+    let (quiet, disruptive): (Vec<Test>, Vec<Test>) = tests.iter().partition(|test| !test.needs.is_disruptive);
+    let mut standing = Standing::start(root, first, &settings)?;
+    run_together(&runtime, &standing.cluster, &quiet, options, report);
+    for test in &disruptive {
+        if report.judge_missing(test, &*standing.cluster) {
+            continue;
+        }
+        report.add(test, run_one(&runtime, &standing.cluster, test, options.seed));
+        if let Err(sentence) = standing.mend(&runtime) {
+            println!("the ring is started anew after {}: {sentence}", test.path());
+            drop(standing);
+            standing = Standing::start(root, first, &settings)?;
+        }
+    }
+    drop(standing);
+    Ok(())
+}
+
+fn settings(kind: suite::Ring, release: Release, first: u8) -> Settings {
+    let datacenters: Vec<(String, u8)> =
+        kind.datacenters().iter().map(|(name, nodes)| ((*name).to_owned(), *nodes)).collect();
+    let mut settings = Settings::of_datacenters(release, &datacenters, first);
+    settings.auth = kind.is_authenticated();
+    settings.mirror_payload = true;
+    settings
+}
+
+/// A ring that stands; it ends when this is dropped.
+struct Standing {
+    cluster: Arc<RealCluster>,
+    _guard: Guard,
+}
+
+impl Standing {
+    fn start(root: &Path, first: u8, settings: &Settings) -> Result<Self, String> {
+        let (ring, guard) = stand_up(root, first, settings.clone())?;
+        Ok(Self { cluster: Arc::new(RealCluster::new(ring)), _guard: guard })
+    }
+
+    /// Brings the ring back to what it was; the error says why that is not possible.
+    fn mend(&self, runtime: &Runtime) -> Result<(), String> {
+        self.cluster.mend()?;
+        let stage = Stage::new(self.cluster.clone(), "mend", self.cluster.is_authenticated(), 0);
+        runtime.block_on(async {
+            let whole = stage.whole().await;
+            stage.close().await;
+            whole
+        })
+    }
+}
+
+/// Runs tests that disturb nobody, a few at a time.
+fn run_together(runtime: &Runtime, cluster: &Arc<RealCluster>, tests: &[Test], options: &Options, report: &Report) {
+    let next = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..AT_A_TIME {
+            scope.spawn(|| {
+                while let Some(test) = tests.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if !report.judge_missing(test, &**cluster) {
+                        report.add(test, run_one(runtime, cluster, test, options.seed));
+                    }
+                }
+            });
+        }
+    });
+}
+
+/// Runs one test on this thread; its sessions' tasks run on the runtime.
+fn run_one(runtime: &Runtime, cluster: &Arc<RealCluster>, test: &Test, seed: u64) -> Verdict {
+    let seed = suite::simulated::seed_of(test) ^ seed;
+    let stage = Stage::new(cluster.clone(), test.subject, test.needs.ring.is_authenticated(), seed);
+    let slot: Mutex<Option<Outcome>> = Mutex::new(None);
+    let panicked = std::thread::scope(|scope| {
+        let (slot, stage) = (&slot, stage.clone());
+        let thread = scope.spawn(move || {
+            let outcome = runtime.block_on(helenus::env::timeout(LIMIT, (test.run)(stage)));
+            let outcome = outcome.unwrap_or_else(|_| Err(format!("it was not done after {LIMIT:?}").into()));
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        });
+        thread.join().err()
+    });
+    runtime.block_on(async {
+        stage.drop_keyspace().await;
+        stage.close().await;
+    });
+    match (panicked, slot.into_inner().unwrap_or_else(PoisonError::into_inner)) {
+        (Some(panic), _) => Verdict::Failed(panic_text(&*panic)),
+        (None, Some(Ok(()))) => Verdict::Passed,
+        (None, Some(Err(error))) => Verdict::Failed(error.to_string()),
+        (None, None) => Verdict::Failed("it left no outcome".to_owned()),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
+/// Quiet tests at once: enough to keep the ring busy while others wait for schema agreement.
+const AT_A_TIME: usize = 4;
+
+/// What a test may take.
+const LIMIT: Duration = Duration::from_secs(240);
