@@ -55,6 +55,17 @@ pub struct Connection {
     handle: Arc<Handle>,
 }
 
+/// How a connection is doing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionLoad {
+    /// Whether new calls are taken.
+    pub is_usable: bool,
+    /// See [`Connection::is_suspect`].
+    pub is_suspect: bool,
+    /// Answers the node owes, those to given-up requests included.
+    pub in_flight: usize,
+}
+
 /// Closes the connection when the last clone is gone.
 struct Handle {
     shared: Arc<Shared>,
@@ -118,6 +129,16 @@ impl Connection {
     /// Whether recent requests got no answer at all: prefer other nodes until that is settled.
     pub fn is_suspect(&self) -> bool {
         self.handle.shared.lock().is_suspect
+    }
+
+    /// What load balancing asks, under one lock.
+    pub(crate) fn load(&self) -> ConnectionLoad {
+        let state = self.handle.shared.lock();
+        ConnectionLoad {
+            is_usable: state.refusal().is_none(),
+            is_suspect: state.is_suspect,
+            in_flight: state.in_flight.waiting() + state.in_flight.orphaned(),
+        }
     }
 
     /// Requests whose callers wait.

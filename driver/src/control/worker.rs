@@ -429,11 +429,9 @@ impl Worker {
     fn publish(&mut self, snapshot: ClusterSnapshot) {
         let previous = self.state.view();
         let mut old: Vec<Arc<NodePool>> = previous.pools.iter().flatten().cloned().collect();
-        let distances: Vec<_> = snapshot
-            .nodes()
-            .iter()
-            .map(|node| self.settings.load_balancing.distance(node, &self.contact_datacenter))
-            .collect();
+        let mut distances = self.settings.load_balancing.distances(snapshot.nodes(), &self.contact_datacenter);
+        // A policy of the application may count wrong.
+        distances.resize(snapshot.nodes().len(), Distance::Ignored);
         let pools =
             snapshot
                 .nodes()

@@ -41,6 +41,9 @@ impl Executor {
         consistency: Consistency,
     ) -> Result<Answer, Failed> {
         let started = Instant::now();
+        if let Some(pool) = job.view.pool(index) {
+            pool.handle_request();
+        }
         let deadline = match job.attempt_timeout {
             Some(limit) => job.deadline.min(started + limit),
             None => job.deadline,
@@ -64,7 +67,11 @@ impl Executor {
                 fail(AttemptKind::Request, false, (AttemptFailure::UndecodableAnswer, kind))
             })?;
             let Message::Error(error) = decoded.message else {
-                self.metrics.latencies.record(started.elapsed());
+                let now = Instant::now();
+                self.metrics.latencies.record(now - started);
+                if let Some(pool) = job.view.pool(index) {
+                    pool.handle_answer(started, now);
+                }
                 return Ok(answer(job, index, connection, decoded, sent_with));
             };
             let ServerErrorKind::Unprepared { id } = &error.kind else {

@@ -107,6 +107,11 @@ impl<'a> Execution<'a> {
             nodes_left: self.walk.nodes_left(),
             random: executor.environment.entropy.draw("retry pause"),
         };
+        if failed.failure != AttemptFailure::NotSent
+            && let Some(pool) = job.view.pool(failed.index)
+        {
+            pool.handle_error(failed.failure == AttemptFailure::AttemptTimeout);
+        }
         if failed.is_serial {
             self.machine.handle_conditional();
         }

@@ -11,6 +11,7 @@ use crate::statement::{BatchEntry, PreparedState, PreparedStatement, StatementOp
 use crate::topology::Token;
 
 use super::request::RequestFacts;
+use super::tracker::RequestKind;
 
 /// A request without its options.
 pub(crate) enum Work<'a> {
@@ -59,6 +60,24 @@ impl Work<'_> {
                     is_counter,
                 }
             }
+        }
+    }
+
+    pub(super) fn kind(&self) -> RequestKind {
+        match self {
+            Self::Query { .. } => RequestKind::Query,
+            Self::Prepare { .. } => RequestKind::Prepare,
+            Self::Execute { .. } => RequestKind::Execute,
+            Self::Batch { .. } => RequestKind::Batch,
+        }
+    }
+
+    /// The CQL text, if there is one.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Query { text } | Self::Prepare { text } => Some(text),
+            Self::Execute { statement, .. } => Some(statement.text()),
+            Self::Batch { .. } => None,
         }
     }
 

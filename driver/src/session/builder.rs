@@ -17,8 +17,8 @@ use crate::control::{
 };
 use crate::env::{Environment, timeout};
 use crate::execution::{
-    Background, Defaults, Error, ErrorKind, Executor, Metrics, PreparationSettings, PreparedCache, Result,
-    WarmUpStatements,
+    Background, Defaults, Error, ErrorKind, Executor, Metrics, PreparationSettings, PreparedCache, RequestTracker,
+    Result, WarmUpStatements,
 };
 use crate::policy::{
     AddressTranslation, Budget, BudgetSettings, DefaultRetry, ExponentialReconnection, LoadBalancing,
@@ -46,6 +46,7 @@ pub struct SessionBuilder {
     speculation: Option<Arc<dyn SpeculativeExecution>>,
     speculation_budget: BudgetSettings,
     profiles: BTreeMap<String, Arc<Profile>>,
+    tracker: Option<Arc<dyn RequestTracker>>,
     reconnection: Arc<dyn Reconnection>,
     timestamps: Arc<dyn TimestampGenerator>,
     translation: Arc<dyn AddressTranslation>,
@@ -82,6 +83,7 @@ impl Default for SessionBuilder {
             speculation: None,
             speculation_budget: BudgetSettings { percent: 10, burst: 10 },
             profiles: BTreeMap::new(),
+            tracker: None,
             reconnection: Arc::new(ExponentialReconnection::default()),
             timestamps: Arc::new(MonotonicTimestamps::default()),
             translation: Arc::new(NoTranslation),
@@ -322,6 +324,12 @@ impl SessionBuilder {
         self
     }
 
+    /// Is told how each request ends. Default: nobody.
+    pub fn request_tracker(mut self, tracker: Arc<dyn RequestTracker>) -> Self {
+        self.tracker = Some(tracker);
+        self
+    }
+
     /// Schedules reconnections. Default: [`ExponentialReconnection`], 500 ms to 60 s.
     pub fn reconnection(mut self, policy: Arc<dyn Reconnection>) -> Self {
         self.reconnection = policy;
@@ -402,6 +410,7 @@ impl SessionBuilder {
             retry_budget: Budget::new(self.retry_budget),
             speculation_budget: Budget::new(self.speculation_budget),
             metrics: Metrics::default(),
+            tracker: self.tracker,
             is_closed: AtomicBool::new(false),
         };
         let agreement_timeout = self.agreement_timeout;

@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::batch::BatchQuery;
 use super::builder::SessionBuilder;
+use super::paging_state::fingerprint;
 use super::query::Query;
 use super::result::QueryResult;
 use crate::control::{ControlWorker, SchemaScope, wait_for_agreement};
@@ -19,6 +20,7 @@ use crate::execution::{
     Background, Certainty, Error, ErrorKind, Executor, Explanation, Metrics, MetricsSnapshot, PreparationSettings,
     PreparedCache, Result, Work, prepare_on_others, prepared_state,
 };
+use crate::observe::{ConnectionStats, LatencySnapshot, NodeCounters};
 use crate::pool::{ConnectionFactory, NodeState, use_keyspace};
 use crate::protocol::response::{Message, ResultBody};
 use crate::protocol::{BatchType, ProtocolVersion};
@@ -51,6 +53,38 @@ pub(super) struct Shared {
 pub(super) enum Bound {
     Text(Arc<str>),
     Prepared(PreparedStatement, Vec<u8>),
+}
+
+impl Bound {
+    /// See [`fingerprint`].
+    pub(super) fn fingerprint(&self) -> u64 {
+        match self {
+            Self::Text(text) => fingerprint(text, &[]),
+            Self::Prepared(statement, values) => fingerprint(statement.text(), values),
+        }
+    }
+}
+
+/// What a session did with one node, since the node has its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeMetrics {
+    /// Identity of the node.
+    pub host_id: Uuid,
+    /// Address the driver dials.
+    pub address: SocketAddr,
+    /// What happened.
+    pub counters: NodeCounters,
+    /// How long successful attempts took.
+    pub latencies: LatencySnapshot,
+    /// Bytes, answers and heartbeats of all its connections, those that have ended included.
+    pub connections: ConnectionStats,
+    /// Usable connections at the moment.
+    pub open_connections: usize,
+    /// Answers the node owes at the moment, those to given-up requests included.
+    pub in_flight: usize,
+    /// Bytes of requests waiting for the transport at the moment.
+    pub queued_bytes: u64,
 }
 
 /// A node as the session sees it.
@@ -139,6 +173,35 @@ impl Session {
     /// Those of preparing and binding.
     pub async fn explain(&self, statement: impl Into<Statement>, values: impl BindValues) -> Result<Explanation> {
         self.query(statement).bind(values).explain().await
+    }
+
+    /// What the session did with each node, sorted by host id.
+    #[must_use]
+    pub fn node_metrics(&self) -> Vec<NodeMetrics> {
+        let view = self.shared.executor.state.view();
+        let nodes = view.snapshot.nodes().iter().zip(&view.pools);
+        let measured = nodes.filter_map(|(node, pool)| {
+            let pool = pool.as_ref()?;
+            let queued =
+                |connection: &crate::connection::Connection| connection.queued().saturating_sub(connection.handed());
+            Some(NodeMetrics {
+                host_id: node.host_id,
+                address: node.address,
+                counters: pool.activity().counters(),
+                latencies: pool.activity().latencies(),
+                connections: pool.connection_stats(),
+                open_connections: pool.open_connections(),
+                in_flight: pool.health().in_flight,
+                queued_bytes: pool.connections().iter().map(queued).sum(),
+            })
+        });
+        measured.collect()
+    }
+
+    /// Latencies of all successful attempts of the session.
+    #[must_use]
+    pub fn latencies(&self) -> LatencySnapshot {
+        self.shared.executor.metrics.latencies.snapshot()
     }
 
     /// Counters of the session.
@@ -353,7 +416,7 @@ impl Session {
             let keyspace = keyspace.clone();
             Box::pin(self.use_keyspace(&keyspace)).await?;
         }
-        QueryResult::new(answer, true)
+        Ok(QueryResult::new(answer, true)?.with_fingerprint(|| bound.fingerprint()))
     }
 
     pub(super) async fn execute_batch(

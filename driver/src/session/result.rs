@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::paging_state::PagingState;
 use crate::execution::{Answer, Attempt, Error, ErrorKind, Result};
 use crate::protocol::response::{Message, ResultBody, Rows};
 use crate::value::{CellReader, ColumnSpec, DecodeRow, RowCells, RowError, RowIterator};
@@ -25,6 +26,8 @@ pub struct QueryResult {
     tracing_id: Option<Uuid>,
     is_schema_agreed: bool,
     attempts: Vec<Attempt>,
+    /// Of the statement, if there are more pages.
+    fingerprint: u64,
 }
 
 /// The outcome of a conditional statement.
@@ -65,6 +68,7 @@ impl QueryResult {
             tracing_id: decoded.tracing_id,
             is_schema_agreed,
             attempts,
+            fingerprint: 0,
         })
     }
 
@@ -110,13 +114,23 @@ impl QueryResult {
         self.applied_cell().is_none_or(|(is_applied, _)| is_applied)
     }
 
-    /// Where the next page starts; `None` on the last page.
-    ///
-    /// Valid for the same statement and values only. Not for hands you do not trust: the server believes it.
+    /// Where the next page starts; `None` on the last page. See `Query::paging_state`.
     #[must_use]
-    pub fn paging_state(&self) -> Option<Bytes> {
-        // Copied, because an application may keep it for long and the page's buffer is large.
-        self.rows.as_ref()?.0.metadata.paging_state.as_deref().map(Bytes::copy_from_slice)
+    pub fn paging_state(&self) -> Option<PagingState> {
+        Some(PagingState::new(self.fingerprint, self.raw_paging_state()?))
+    }
+
+    /// Where the next page starts, in the server's own form.
+    pub(super) fn raw_paging_state(&self) -> Option<&[u8]> {
+        self.rows.as_ref()?.0.metadata.paging_state.as_deref()
+    }
+
+    /// Notes the statement that more pages belong to.
+    pub(super) fn with_fingerprint(mut self, fingerprint: impl FnOnce() -> u64) -> Self {
+        if self.raw_paging_state().is_some() {
+            self.fingerprint = fingerprint();
+        }
+        self
     }
 
     /// Warnings of the coordinator.

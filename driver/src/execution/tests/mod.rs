@@ -1,6 +1,7 @@
 //! Whole requests against scripted nodes, over in-memory streams and in virtual time.
 
 mod limits;
+mod observation;
 mod prepared;
 mod retries;
 mod speculation;
@@ -221,6 +222,7 @@ impl Cluster {
             retry_budget: Budget::new(BudgetSettings { percent: 10, burst: 100 }),
             speculation_budget: Budget::new(BudgetSettings { percent: 10, burst: 10 }),
             metrics: Metrics::default(),
+            tracker: None,
             is_closed: AtomicBool::new(false),
         };
         Self { world, executor, retired: pools }
