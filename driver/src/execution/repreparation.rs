@@ -26,7 +26,7 @@ pub(super) const REPREPARATIONS_MAX: u32 = 3;
 pub(crate) fn prepared_state(prepared: Prepared, view: &ClusterView) -> PreparedState {
     let key_names = |keyspace: &str, table: &str| {
         let table = view.snapshot.schema().table(keyspace, table)?;
-        Some(table.partition_key().map(|column| column.name.clone()).collect())
+        Some(table.partition_key().map(|column| column.name.to_string()).collect())
     };
     let routing = Routing::find(&prepared.variables, &prepared.partition_key, key_names);
     let is_counter = is_counter(&prepared, view);

@@ -13,7 +13,7 @@ use super::handle::{Session, Shared};
 use crate::connection::{Authenticator, ConnectError, ConnectionConfig, PlainAuthenticator};
 use crate::control::{
     ContactPoint, ControlSettings, ControlWorker, Inbox, MetadataError, NodeListener, NodeListeners, RefreshWindows,
-    establish_first, resolve,
+    SchemaListener, SchemaListeners, establish_first, resolve,
 };
 use crate::env::{Environment, timeout};
 use crate::execution::{
@@ -28,6 +28,7 @@ use crate::pool::{ConnectionFactory, PoolObserver, PoolSettings};
 use crate::protocol::compression::Compression;
 use crate::protocol::{Consistency, ProtocolVersion, SerialConsistency};
 use crate::statement::Profile;
+use crate::topology::KeyspaceFilter;
 
 /// Options of a session. Setters cannot fail; [`SessionBuilder::connect`] reports what is wrong.
 #[derive(Clone)]
@@ -51,7 +52,9 @@ pub struct SessionBuilder {
     timestamps: Arc<dyn TimestampGenerator>,
     translation: Arc<dyn AddressTranslation>,
     windows: RefreshWindows,
+    keyspace_filter: KeyspaceFilter,
     node_listeners: NodeListeners,
+    schema_listeners: SchemaListeners,
     refresh_interval: Duration,
     control_timeout: Duration,
     agreement_timeout: Duration,
@@ -88,7 +91,9 @@ impl Default for SessionBuilder {
             timestamps: Arc::new(MonotonicTimestamps::default()),
             translation: Arc::new(NoTranslation),
             windows: RefreshWindows::default(),
+            keyspace_filter: KeyspaceFilter::all(),
             node_listeners: NodeListeners::default(),
+            schema_listeners: SchemaListeners::default(),
             refresh_interval: Duration::from_secs(60),
             control_timeout: Duration::from_secs(5),
             agreement_timeout: Duration::from_secs(10),
@@ -260,6 +265,20 @@ impl SessionBuilder {
         self
     }
 
+    /// Keyspaces whose tables, types and so on are read; of the others only replication is. Default: all.
+    ///
+    /// Routing by token needs replication alone, so [`KeyspaceFilter::none`] costs only metadata.
+    pub fn keyspace_filter(mut self, filter: KeyspaceFilter) -> Self {
+        self.keyspace_filter = filter;
+        self
+    }
+
+    /// Is told what is created, updated and dropped in the schema. Listeners are told in the order they were added.
+    pub fn schema_listener(mut self, listener: Arc<dyn SchemaListener>) -> Self {
+        self.schema_listeners.0.push(listener);
+        self
+    }
+
     /// Limit of waiting for schema agreement after a schema change. Default: 10 s.
     pub fn schema_agreement_timeout(mut self, limit: Duration) -> Self {
         self.agreement_timeout = limit;
@@ -376,7 +395,7 @@ impl SessionBuilder {
             .await
             .map_err(|failures| connect_error(&failures, &self.contact_points))?;
         if let Some(keyspace) = &self.keyspace
-            && !established.schema.keyspaces.contains_key(keyspace)
+            && !established.schema.keyspaces.contains_key(keyspace.as_str())
         {
             return Err(Error::not_sent(ErrorKind::KeyspaceMissing(keyspace.clone())));
         }
@@ -447,7 +466,9 @@ impl SessionBuilder {
             load_balancing,
             translation: Arc::clone(&self.translation),
             windows: self.windows,
+            keyspace_filter: self.keyspace_filter.clone(),
             node_listeners: self.node_listeners.clone(),
+            schema_listeners: self.schema_listeners.clone(),
             refresh_interval: self.refresh_interval,
             timeout: self.control_timeout,
         }

@@ -258,37 +258,6 @@ impl Session {
         Ok(())
     }
 
-    /// Reads nodes and schema again; returns when the new picture is in place.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Timeout`] if that takes longer than a request may.
-    pub async fn refresh_schema(&self) -> Result<()> {
-        self.refresh_now(Some(SchemaScope::All)).await
-    }
-
-    /// Reads the list of nodes again, and the schema if its version is another one than the last seen; returns when the
-    /// new picture is in place.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Timeout`] if that takes longer than a request may.
-    pub async fn refresh_nodes(&self) -> Result<()> {
-        self.refresh_now(None).await
-    }
-
-    /// Reads one keyspace with all it holds again, and the list of nodes; returns when the new picture is in place.
-    ///
-    /// A keyspace that does not exist is gone from [`Self::cluster`] afterwards. The name is taken literally, without
-    /// quotes.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Timeout`] if that takes longer than a request may.
-    pub async fn refresh_keyspace(&self, keyspace: &str) -> Result<()> {
-        self.refresh_now(Some(SchemaScope::Keyspaces([keyspace.to_owned()].into()))).await
-    }
-
     /// Waits until all live nodes report one schema version.
     ///
     /// # Errors
@@ -335,7 +304,7 @@ impl Session {
         CloseReport { is_complete, drained: before.saturating_sub(aborted), aborted }
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub(super) fn check_open(&self) -> Result<()> {
         if self.shared.executor.is_closed.load(Ordering::Relaxed) {
             return Err(Error::not_sent(ErrorKind::SessionClosed));
         }
@@ -406,10 +375,10 @@ impl Session {
         let work = work_of(bound);
         let answer = self.shared.executor.run(&work, options).await?;
         if let Message::Result(ResultBody::SchemaChange(change)) = &answer.decoded.message {
-            let keyspace = change.keyspace.clone();
-            self.shared.statements.forget_keyspace(&keyspace);
+            self.shared.statements.forget_keyspace(&change.keyspace);
+            let scope = SchemaScope::from(change);
             let limit = options.timeout.unwrap_or(self.shared.executor.defaults.timeout);
-            let is_agreed = Box::pin(self.after_schema_change(&answer.connection, keyspace, limit)).await;
+            let is_agreed = Box::pin(self.after_schema_change(&answer.connection, scope, limit)).await;
             return QueryResult::new(answer, is_agreed);
         }
         if let Message::Result(ResultBody::SetKeyspace(keyspace)) = &answer.decoded.message {
@@ -442,22 +411,21 @@ impl Session {
         self.shared.executor.explain(&work_of(bound), options)
     }
 
-    /// Waits until the nodes agree on the schema this session has changed, then reads the keyspace again.
+    /// Waits until the nodes agree on the schema this session has changed, then reads the changed part again.
     ///
     /// The change itself succeeded, so nothing that fails here is an error of the call.
     async fn after_schema_change(
         &self,
         connection: &crate::connection::Connection,
-        keyspace: String,
+        scope: SchemaScope,
         limit: Duration,
     ) -> bool {
         let limit = limit.min(self.shared.agreement_timeout);
         let started = Instant::now();
         let is_agreed = self.agree(connection, started + limit).await.unwrap_or(false);
-        let scope = Some(SchemaScope::Keyspaces([keyspace].into()));
         let left = limit.saturating_sub(started.elapsed()).max(SCHEMA_READ_LIMIT_MIN);
         // A failure leaves the refresh pending in the control task.
-        let _ = self.refresh(scope, left).await;
+        let _ = self.refresh(false, Some(scope), left).await;
         is_agreed
     }
 
@@ -471,13 +439,8 @@ impl Session {
         wait_for_agreement(connection, deadline, is_live).await.ok()
     }
 
-    async fn refresh_now(&self, scope: Option<SchemaScope>) -> Result<()> {
-        self.check_open()?;
-        self.refresh(scope, self.shared.executor.defaults.timeout).await
-    }
-
-    async fn refresh(&self, scope: Option<SchemaScope>, limit: Duration) -> Result<()> {
-        let done = self.shared.control.refresh(scope);
+    pub(super) async fn refresh(&self, nodes: bool, schema: Option<SchemaScope>, limit: Duration) -> Result<()> {
+        let done = self.shared.control.refresh(nodes, schema);
         match timeout(limit, done).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Error::not_sent(ErrorKind::SessionClosed)),

@@ -5,6 +5,7 @@ mod builder;
 mod handle;
 mod paging_state;
 mod query;
+mod refresh;
 mod result;
 mod rows;
 mod trace;

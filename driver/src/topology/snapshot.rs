@@ -3,13 +3,15 @@
 //! # Invariants
 //!
 //! - Nodes are sorted by host id and host ids are distinct; a [`NodeIndex`] is a position in that order.
-//! - The token map was computed from exactly these nodes and this schema.
+//! - The token map was computed from nodes with exactly these tokens, and covers every replication of this schema.
+//!   It is empty if the partitioner is one whose tokens this driver does not compute.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{KeyspaceMetadata, Node, NodeIndex, Schema, Token, TokenMap};
+use super::{KeyspaceMetadata, Node, NodeIndex, Partitioner, Schema, Token, TokenMap};
 
 /// An immutable picture of the cluster: nodes, ring and schema.
 #[derive(Debug)]
@@ -17,17 +19,44 @@ pub struct ClusterSnapshot {
     cluster_name: String,
     nodes: Vec<Node>,
     schema: Schema,
-    token_map: TokenMap,
+    token_map: Arc<TokenMap>,
+    partitioner: Partitioner,
 }
 
 impl ClusterSnapshot {
-    /// Builds a snapshot; of several nodes with one host id the first is kept.
-    pub(crate) fn build(cluster_name: &str, mut nodes: Vec<Node>, schema: Schema) -> Self {
+    /// Builds a snapshot; of several nodes with one host id the first is kept. What did not change since `previous` is
+    /// shared with it.
+    pub(crate) fn build(
+        cluster_name: &str,
+        partitioner: Partitioner,
+        mut nodes: Vec<Node>,
+        schema: Schema,
+        previous: Option<&Self>,
+    ) -> Self {
         nodes.sort_by_key(|node| node.host_id);
         nodes.dedup_by_key(|node| node.host_id);
         nodes.truncate(usize::from(NodeIndex::MAX));
-        let token_map = TokenMap::build(&nodes, schema.keyspaces.values().map(|keyspace| &keyspace.replication));
-        Self { cluster_name: cluster_name.to_owned(), nodes, schema, token_map }
+        for node in &mut nodes {
+            if let Some(known) = previous.and_then(|previous| previous.node(node.host_id))
+                && known.tokens == node.tokens
+            {
+                node.tokens = Arc::clone(&known.tokens);
+            }
+        }
+        let replications = || schema.keyspaces.values().map(|keyspace| &keyspace.replication);
+        let token_map = match previous {
+            Some(previous) if previous.token_map.covers(&previous.nodes, &nodes, replications()) => {
+                Arc::clone(&previous.token_map)
+            }
+            _ => Arc::new(TokenMap::build(&nodes, replications())),
+        };
+        Self { cluster_name: cluster_name.to_owned(), nodes, schema, token_map, partitioner }
+    }
+
+    /// How the cluster turns partition keys into tokens.
+    #[must_use]
+    pub fn partitioner(&self) -> Partitioner {
+        self.partitioner
     }
 
     /// Name of the cluster.

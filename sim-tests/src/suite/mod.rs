@@ -14,6 +14,7 @@
 
 mod cluster;
 mod failures;
+mod metadata;
 mod pinned;
 pub mod simulated;
 mod stage;
@@ -129,7 +130,7 @@ impl Needs {
 /// Every test, in the order in which they are written.
 #[must_use]
 pub fn all() -> Vec<Test> {
-    [statements::TESTS, failures::TESTS].concat()
+    [statements::TESTS, failures::TESTS, metadata::TESTS].concat()
 }
 
 /// Lists the tests of a subject: `name` or `name: needs`.

@@ -33,7 +33,7 @@ use crate::pool::{ConnectionFactory, NodePool, NodeState, PoolObserver, PoolSett
 use crate::protocol::frame::{SegmentFormat, split_segment, write_segment};
 use crate::protocol::{Consistency, Opcode, ProtocolVersion, SerialConsistency};
 use crate::statement::{PreparedState, PreparedStatement, StatementOptions};
-use crate::topology::{ClusterSnapshot, Node, NodeIndex, Schema, test_node};
+use crate::topology::{ClusterSnapshot, Node, NodeIndex, Partitioner, Schema, test_node};
 
 /// A request as a node received it.
 #[derive(Clone, Debug)]
@@ -183,7 +183,7 @@ impl Cluster {
         let config = ConnectionConfig { protocol_version: shape.version, heartbeat_interval: None, ..shape.connection };
         let nodes: Vec<Node> =
             (0..shape.nodes).map(|number| test_node(number, "dc1", "r1", &[number.into()])).collect();
-        let snapshot = ClusterSnapshot::build("Troy", nodes, Schema::default());
+        let snapshot = ClusterSnapshot::build("Troy", Partitioner::Murmur3, nodes, Schema::default(), None);
         let settings = Arc::new(PoolSettings {
             environment: environment.clone(),
             factory: Arc::new(ConnectionFactory::new(config, None)),

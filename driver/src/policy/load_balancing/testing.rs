@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Distance, LoadBalancing, NodeHealth, RoutingFacts};
 use crate::env::Entropy;
-use crate::topology::{ClusterSnapshot, NodeIndex, Schema, test_node};
+use crate::topology::{ClusterSnapshot, NodeIndex, Partitioner, Schema, test_node};
 
 /// SplitMix64: draws that follow each other tell nothing about each other.
 #[derive(Default)]
@@ -33,7 +33,7 @@ pub(super) fn cluster() -> ClusterSnapshot {
             test_node(number, datacenter(number), rack, &[i64::from(number) * 10])
         })
         .collect();
-    ClusterSnapshot::build("test", nodes, Schema::default())
+    ClusterSnapshot::build("test", Partitioner::Murmur3, nodes, Schema::default(), None)
 }
 
 pub(super) struct Situation<'a> {
