@@ -123,7 +123,7 @@ impl Connection {
 
     /// Whether new calls are taken.
     pub fn is_usable(&self) -> bool {
-        self.handle.shared.lock().refusal().is_none()
+        self.handle.shared.is_usable()
     }
 
     /// Whether recent requests got no answer at all: prefer other nodes until that is settled.
@@ -143,7 +143,7 @@ impl Connection {
 
     /// Requests whose callers wait.
     pub fn in_flight(&self) -> usize {
-        self.handle.shared.lock().in_flight.waiting()
+        self.handle.shared.waiting()
     }
 
     /// Requests given up whose answers are still owed. They are load on the node all the same.

@@ -134,11 +134,8 @@ fn reasons(job: &Job<'_>, facts: &RoutingFacts<'_>, index: NodeIndex) -> Vec<Ran
 /// Where a request would go.
 pub(super) fn explain(executor: &Executor, job: &Job<'_>) -> Explanation {
     let view = &job.view;
-    let routing = job.work.routing();
-    let replicas = match &routing {
-        Some((keyspace, token)) => view.snapshot.replicas_of_token(keyspace, *token),
-        None => &[],
-    };
+    let routing = job.work.routing(&view.snapshot);
+    let replicas = routing.map_or(&[][..], |(_, replicas)| replicas);
     let order = match job.pinned {
         Some(pinned) => vec![pinned],
         None => plan(executor, job, replicas),
@@ -156,7 +153,7 @@ pub(super) fn explain(executor: &Executor, job: &Job<'_>) -> Explanation {
         }
     };
     Explanation {
-        token: routing.as_ref().map(|(_, token)| *token),
+        token: routing.map(|(token, _)| token),
         replicas: replicas.iter().map(|&index| nodes[usize::from(index)].host_id).collect(),
         plan: order.into_iter().map(planned).collect(),
     }

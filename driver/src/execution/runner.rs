@@ -79,6 +79,7 @@ pub(super) struct Job<'a> {
     pub view: Arc<ClusterView>,
     pub facts: RequestFacts,
     pub limit: Duration,
+    pub started: Instant,
     pub deadline: Instant,
     pub attempt_timeout: Option<Duration>,
     pub load_balancing: &'a dyn LoadBalancing,
@@ -152,11 +153,7 @@ impl Executor {
             return Err(Error::not_sent(ErrorKind::SessionClosed));
         }
         let job = self.job(work, options)?;
-        let routing = work.routing();
-        let replicas = match &routing {
-            Some((keyspace, token)) => job.view.snapshot.replicas_of_token(keyspace, *token),
-            None => &[],
-        };
+        let replicas = work.routing(&job.view.snapshot).map_or(&[][..], |(_, replicas)| replicas);
         let first = query_plan::first(self, &job, replicas);
         if let Some(policy) = self.speculation_of(&job) {
             let walk = Walk::new(self, &job, replicas, first);
@@ -166,7 +163,7 @@ impl Executor {
         if let Some(index) = first
             && let Some(connection) = job.view.pool(index).and_then(|pool| pool.pick())
         {
-            match self.attempt(&job, index, connection, job.settled.consistency).await {
+            match self.attempt(&job, index, connection, job.settled.consistency, job.started).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => start = Start::Failed(failed),
             }
@@ -232,6 +229,7 @@ impl Executor {
             timestamp: options.timestamp.or_else(|| self.timestamps.next(self.environment.wall_clock.unix_micros())),
             options,
         };
+        let started = Instant::now();
         let view = self.state.view();
         let pinned = match overrides.and_then(|overrides| overrides.node) {
             Some(host_id) => Some(pinned(&view, host_id)?),
@@ -246,7 +244,8 @@ impl Executor {
             view,
             facts,
             limit,
-            deadline: Instant::now() + limit,
+            started,
+            deadline: started + limit,
             attempt_timeout: options
                 .attempt_timeout
                 .or(profile.and_then(|profile| profile.attempt_timeout))

@@ -45,11 +45,11 @@ impl ConnectionFactory {
     }
 
     pub(crate) fn version(&self) -> ProtocolVersion {
-        self.current().version
+        self.lock().version
     }
 
     pub(crate) fn keyspace(&self) -> Option<String> {
-        self.current().keyspace
+        self.lock().keyspace.clone()
     }
 
     pub(crate) fn set_keyspace(&self, keyspace: &str) {

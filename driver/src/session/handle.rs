@@ -24,7 +24,7 @@ use crate::observe::{ConnectionStats, LatencySnapshot, NodeCounters};
 use crate::pool::{ConnectionFactory, NodeState, use_keyspace};
 use crate::protocol::response::{Message, ResultBody};
 use crate::protocol::{BatchType, ProtocolVersion};
-use crate::statement::{BatchEntry, PreparedStatement, Profile, Statement, StatementOptions};
+use crate::statement::{BatchEntry, PreparedState, PreparedStatement, Profile, Statement, StatementOptions};
 use crate::topology::ClusterSnapshot;
 use crate::value::{BindValues, BindWriter};
 
@@ -52,7 +52,12 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) enum Bound {
     Text(Arc<str>),
-    Prepared(PreparedStatement, Vec<u8>),
+    Prepared {
+        statement: PreparedStatement,
+        /// What the values were encoded for.
+        state: Arc<PreparedState>,
+        values: Vec<u8>,
+    },
 }
 
 impl Bound {
@@ -60,7 +65,7 @@ impl Bound {
     pub(super) fn fingerprint(&self) -> u64 {
         match self {
             Self::Text(text) => fingerprint(text, &[]),
-            Self::Prepared(statement, values) => fingerprint(statement.text(), values),
+            Self::Prepared { statement, values, .. } => fingerprint(statement.text(), values),
         }
     }
 }
@@ -323,15 +328,15 @@ impl Session {
             Statement::Text(text) => Box::pin(self.prepare_cached(text, limit)).await?,
             Statement::Prepared(statement) => statement.clone(),
         };
-        let variables = statement.variables();
-        let mut encoded = Vec::with_capacity(variables.len() * ENCODED_VALUE_LEN_GUESS);
+        let state = statement.state();
+        let mut encoded = Vec::with_capacity(values.len_hint());
         let is_unset_supported = self.protocol_version() >= ProtocolVersion::V4;
-        let mut writer = BindWriter::new(&variables, is_unset_supported, &mut encoded);
+        let mut writer = BindWriter::new(&state.variables, is_unset_supported, &mut encoded);
         values
             .bind(&mut writer)
             .and_then(|()| writer.finish())
             .map_err(|error| Error::not_sent(ErrorKind::Bind(error)))?;
-        Ok(Bound::Prepared(statement, encoded))
+        Ok(Bound::Prepared { statement, state, values: encoded })
     }
 
     async fn prepare_cached(&self, text: &Arc<str>, limit: Option<Duration>) -> Result<PreparedStatement> {
@@ -364,7 +369,7 @@ impl Session {
         };
         let view = shared.executor.state.view();
         let id = prepared.id.clone();
-        let statement = PreparedStatement::new(Arc::clone(&text), keyspace, prepared_state(prepared, &view));
+        let statement = PreparedStatement::new(Arc::clone(&text), keyspace, prepared_state(*prepared, &view));
         let left = limit.saturating_sub(started.elapsed());
         let settings = PreparationSettings { wait_max: shared.preparation.wait_max.min(left), ..shared.preparation };
         prepare_on_others(&view, settings, &text, &id, answer.coordinator, &shared.background).await;
@@ -461,7 +466,7 @@ impl fmt::Debug for Session {
 fn work_of(bound: &Bound) -> Work<'_> {
     match bound {
         Bound::Text(text) => Work::Query { text },
-        Bound::Prepared(statement, values) => Work::Execute { statement, values },
+        Bound::Prepared { statement, state, values } => Work::Execute { statement, state, values },
     }
 }
 
@@ -470,8 +475,6 @@ fn only_prepared(error: Error) -> Error {
     error.with_certainty(Certainty::NotSent)
 }
 
-/// Room for a few small values, so that most statements allocate once.
-const ENCODED_VALUE_LEN_GUESS: usize = 24;
 /// A caller that prepares itself learns more from its own time limit, a moment earlier.
 const LEADER_GRACE: Duration = Duration::from_millis(100);
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(10);

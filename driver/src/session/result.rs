@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::paging_state::PagingState;
 use crate::execution::{Answer, Attempt, Error, ErrorKind, Result};
-use crate::protocol::response::{Message, ResultBody, Rows};
+use crate::protocol::response::{Annotations, Message, ResultBody, Rows};
 use crate::value::{CellReader, ColumnSpec, DecodeRow, RowCells, RowError, RowIterator};
 
 /// One page of a paged result.
@@ -21,9 +21,7 @@ pub struct QueryResult {
     coordinator: Uuid,
     address: SocketAddr,
     rows: Option<(Rows, Arc<[ColumnSpec]>)>,
-    warnings: Vec<String>,
-    custom_payload: BTreeMap<String, Option<Bytes>>,
-    tracing_id: Option<Uuid>,
+    annotations: Option<Box<Annotations>>,
     is_schema_agreed: bool,
     attempts: Vec<Attempt>,
     /// Of the statement, if there are more pages.
@@ -63,9 +61,7 @@ impl QueryResult {
             coordinator,
             address,
             rows,
-            warnings: decoded.warnings,
-            custom_payload: decoded.custom_payload,
-            tracing_id: decoded.tracing_id,
+            annotations: decoded.annotations,
             is_schema_agreed,
             attempts,
             fingerprint: 0,
@@ -136,19 +132,20 @@ impl QueryResult {
     /// Warnings of the coordinator.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
-        &self.warnings
+        self.annotations.as_ref().map_or(&[], |annotations| &annotations.warnings)
     }
 
     /// Bytes of the server's query handler.
     #[must_use]
     pub fn custom_payload(&self) -> &BTreeMap<String, Option<Bytes>> {
-        &self.custom_payload
+        static NONE: BTreeMap<String, Option<Bytes>> = BTreeMap::new();
+        self.annotations.as_ref().map_or(&NONE, |annotations| &annotations.custom_payload)
     }
 
     /// Id of the trace, if one was asked for.
     #[must_use]
     pub fn tracing_id(&self) -> Option<Uuid> {
-        self.tracing_id
+        self.annotations.as_ref()?.tracing_id
     }
 
     /// Host id of the node that answered.

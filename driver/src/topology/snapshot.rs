@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::token_map::Placement;
 use super::{KeyspaceMetadata, Node, NodeIndex, Partitioner, Schema, Token, TokenMap};
 
 /// An immutable picture of the cluster: nodes, ring and schema.
@@ -21,6 +22,8 @@ pub struct ClusterSnapshot {
     schema: Schema,
     token_map: Arc<TokenMap>,
     partitioner: Partitioner,
+    /// Sorted by keyspace, so that a request compares a few names and no replications.
+    placements: Vec<(Arc<str>, Placement)>,
 }
 
 impl ClusterSnapshot {
@@ -50,7 +53,12 @@ impl ClusterSnapshot {
             }
             _ => Arc::new(TokenMap::build(&nodes, replications())),
         };
-        Self { cluster_name: cluster_name.to_owned(), nodes, schema, token_map, partitioner }
+        let placements = schema
+            .keyspaces
+            .iter()
+            .filter_map(|(name, keyspace)| Some((Arc::from(&**name), token_map.placement(&keyspace.replication)?)))
+            .collect();
+        Self { cluster_name: cluster_name.to_owned(), nodes, schema, token_map, placements, partitioner }
     }
 
     /// How the cluster turns partition keys into tokens.
@@ -120,10 +128,8 @@ impl ClusterSnapshot {
     /// Positions of the replicas of a token, the primary one first.
     #[must_use]
     pub fn replicas_of_token(&self, keyspace: &str, token: Token) -> &[NodeIndex] {
-        self.schema
-            .keyspaces
-            .get(keyspace)
-            .map_or(&[], |keyspace| self.token_map.replicas(&keyspace.replication, token))
+        let found = self.placements.binary_search_by(|(name, _)| (**name).cmp(keyspace));
+        found.map_or(&[], |position| self.token_map.replicas_at(self.placements[position].1, token))
     }
 
     /// The ring.

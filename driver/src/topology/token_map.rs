@@ -31,7 +31,7 @@ pub struct TokenMap {
 
 /// Where the replicas of one replication are.
 #[derive(Debug, Clone, Copy)]
-struct Placement {
+pub(super) struct Placement {
     table: usize,
     /// How many nodes of each row are replicas.
     len: usize,
@@ -120,10 +120,18 @@ impl TokenMap {
     /// Replicas of the key with this token, the primary one first; empty if the ring or the replication is unknown.
     #[must_use]
     pub fn replicas(&self, replication: &Replication, token: Token) -> &[NodeIndex] {
-        let (Some(placement), Some(position)) = (self.by_replication.get(replication), self.position_of(token)) else {
+        self.placement(replication).map_or(&[], |placement| self.replicas_at(placement, token))
+    }
+
+    /// Where the replica sets of a replication are.
+    pub(super) fn placement(&self, replication: &Replication) -> Option<Placement> {
+        self.by_replication.get(replication).copied()
+    }
+
+    pub(super) fn replicas_at(&self, placement: Placement, token: Token) -> &[NodeIndex] {
+        let (Some(table), Some(position)) = (self.tables.get(placement.table), self.position_of(token)) else {
             return &[];
         };
-        let table = &self.tables[placement.table];
         &table.nodes[position * table.width..][..placement.len]
     }
 

@@ -238,7 +238,7 @@ impl Cluster {
     }
 
     async fn execute(&self, statement: &PreparedStatement, options: &StatementOptions) -> Result<Answer, Error> {
-        self.executor.run(&Work::Execute { statement, values: &[] }, options).await
+        self.executor.run(&Work::Execute { statement, state: &statement.state(), values: &[] }, options).await
     }
 
     /// The requests received so far.
@@ -271,6 +271,7 @@ fn prepared(text: &str) -> PreparedStatement {
         result_metadata_id: None,
         variables: [].into(),
         result_columns: None,
+        known_columns: None,
         routing: None,
         is_counter: false,
     };
