@@ -24,23 +24,12 @@ pub struct LatencyHistogram {
     recorded: AtomicU64,
 }
 
-/// How many latencies lie in each bucket.
 #[derive(Debug)]
-pub(super) struct Counts(Box<[AtomicU64]>);
+struct Counts(Box<[AtomicU64]>);
 
 impl Default for Counts {
     fn default() -> Self {
         Self((0..BUCKETS).map(|_| AtomicU64::new(0)).collect())
-    }
-}
-
-impl Counts {
-    pub(super) fn record(&self, latency: Duration) {
-        self.0[bucket_of(latency)].fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn snapshot(&self) -> LatencySnapshot {
-        LatencySnapshot { counts: self.0.iter().map(|count| count.load(Ordering::Relaxed)).collect() }
     }
 }
 
@@ -70,7 +59,8 @@ impl LatencyHistogram {
     /// All latencies so far.
     #[must_use]
     pub fn snapshot(&self) -> LatencySnapshot {
-        self.all.snapshot()
+        let counts = self.all.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        LatencySnapshot { counts }
     }
 
     /// The latest latencies, between one and two times [`Self::WINDOW`] of them.

@@ -7,7 +7,6 @@ mod cql_type_parser;
 mod describe;
 mod diff;
 mod node;
-mod partitioner;
 mod replication;
 mod schema;
 mod snapshot;
@@ -19,14 +18,8 @@ pub use diff::TopologyDiff;
 pub use node::Node;
 #[cfg(test)]
 pub(crate) use node::test_node;
-pub use partitioner::Partitioner;
 pub use replication::Replication;
-#[cfg(test)]
-pub(crate) use schema::test_table;
-pub use schema::{
-    AggregateMetadata, ColumnKind, ColumnMetadata, FunctionMetadata, FunctionSignature, IndexMetadata, KeyspaceFilter,
-    KeyspaceMetadata, ObjectChange, Schema, SchemaChange, TableMetadata, TableOptions, UserTypeMetadata, ViewMetadata,
-};
+pub use schema::{ColumnKind, ColumnMetadata, KeyspaceMetadata, Schema, TableMetadata, UserTypeMetadata};
 pub use snapshot::ClusterSnapshot;
 pub use token::{RoutingKeyError, Token, compose_routing_key};
 pub use token_map::{NodeIndex, TokenMap};

@@ -92,9 +92,9 @@ pub enum Relation {
     TupleIn { columns: Vec<String>, values: InValues },
     Token { columns: Vec<String>, op: Op, term: Term },
     Contains { column: String, key: bool, term: Term },
-    Element { column: String, key: Term, term: Term },
+    Element { column: String, key: Term, op: Op, term: Term },
     NotNull(String),
-    Like(String),
+    Like(String, Term),
 }
 
 /// `LIMIT n` or `LIMIT ?`.

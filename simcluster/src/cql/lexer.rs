@@ -33,7 +33,7 @@ pub enum Kind {
 
 const SYMBOLS: &[&str] = &[
     "<=", ">=", "!=", "+=", "-=", "..", "(", ")", "[", "]", "{", "}", ",", ";", ":", ".", "*", "=", "<", ">", "+", "-",
-    "/", "%", "?", "@",
+    "/", "%", "?",
 ];
 
 /// Splits a statement into tokens; the last is [`Kind::End`].
@@ -52,10 +52,10 @@ pub fn tokenize(text: &str) -> Result<Vec<Token>, ServerError> {
             return Ok(tokens);
         };
         let (kind, length) = if first == '\'' {
-            let (string, length) = quoted(rest, '\'').ok_or_else(|| bad_character(text, at, "<EOF>"))?;
+            let (string, length) = quoted(rest, '\'').ok_or_else(|| unclosed(text, "'"))?;
             (Kind::String(string), length)
         } else if first == '"' {
-            let (name, length) = quoted(rest, '"').ok_or_else(|| bad_character(text, at, "<EOF>"))?;
+            let (name, length) = quoted(rest, '"').ok_or_else(|| unclosed(text, "\""))?;
             (Kind::QuotedName(name), length)
         } else if let Some(body) = rest.strip_prefix("$$") {
             let end = body.find("$$").ok_or_else(|| bad_character(text, at, "<EOF>"))?;
@@ -63,7 +63,9 @@ pub fn tokenize(text: &str) -> Result<Vec<Token>, ServerError> {
         } else if let Some(uuid) = uuid_prefix(rest) {
             (Kind::Uuid(uuid.to_owned()), uuid.len())
         } else if first.is_ascii_digit() {
-            number(rest)
+            let (kind, length) = number(rest);
+            check_end_of_number(text, at, at + length, &kind)?;
+            (kind, length)
         } else if first.is_ascii_alphabetic() {
             let length = word_length(rest);
             let word = &rest[..length];
@@ -72,6 +74,13 @@ pub fn tokenize(text: &str) -> Result<Vec<Token>, ServerError> {
                 if is_iso_duration { Kind::Duration(word.to_owned()) } else { Kind::Word(word.to_ascii_lowercase()) };
             (kind, length)
         } else {
+            if let Some(after) = rest.strip_prefix('!')
+                && !after.starts_with('=')
+            {
+                let found = after.chars().next().map_or("<EOF>".to_owned(), |c| c.to_string());
+                let at = place(text, at + 1);
+                return Err(ServerError::Syntax(format!("{at} mismatched character '{found}' expecting '='")));
+            }
             let symbol = SYMBOLS.iter().find(|s| rest.starts_with(**s));
             let symbol = symbol.ok_or_else(|| bad_character(text, at, &first.to_string()))?;
             (Kind::Symbol(symbol), symbol.len())
@@ -88,6 +97,31 @@ pub fn place(text: &str, at: usize) -> String {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().unwrap_or_default().chars().count();
     format!("line {line}:{column}")
+}
+
+/// Where the blanks and comments between two tokens begin: each run of blanks and each comment is one.
+#[must_use]
+pub fn hidden(text: &str, gap: std::ops::Range<usize>) -> Vec<usize> {
+    let mut starts = Vec::new();
+    let mut at = gap.start;
+    while at < gap.end {
+        starts.push(at);
+        let rest = &text[at..gap.end];
+        let length = if rest.starts_with("--") || rest.starts_with("//") {
+            rest.find('\n').map_or(rest.len(), |i| i + 1)
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |i| i + 2)
+        } else {
+            rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len())
+        };
+        at += length.max(1);
+    }
+    starts
+}
+
+/// A text whose closing quote is missing.
+fn unclosed(text: &str, quote: &str) -> ServerError {
+    ServerError::Syntax(format!("{} mismatched character '<EOF>' expecting '{quote}'", place(text, text.len())))
 }
 
 fn bad_character(text: &str, at: usize, character: &str) -> ServerError {
@@ -142,13 +176,33 @@ fn uuid_prefix(text: &str) -> Option<&str> {
     (hex && ends).then_some(candidate)
 }
 
+/// Digits that go on with a letter from a to f are read as a UUID, and refused where they stop being one.
+fn check_end_of_number(text: &str, start: usize, end: usize, kind: &Kind) -> Result<(), ServerError> {
+    let is_hex_letter = |c: char| c.is_ascii_hexdigit() && !c.is_ascii_digit();
+    if !matches!(kind, Kind::Integer(_)) || !text[end..].starts_with(is_hex_letter) {
+        return Ok(());
+    }
+    for (index, (offset, c)) in
+        text[start..].char_indices().map(|(o, c)| (o, Some(c))).chain([(text.len() - start, None)]).enumerate()
+    {
+        let wants_dash = matches!(index, 8 | 13 | 18 | 23);
+        let fits = c.is_some_and(|c| if wants_dash { c == '-' } else { c.is_ascii_hexdigit() });
+        if !fits {
+            let found = c.map_or("<EOF>".to_owned(), |c| c.to_string());
+            let expected = if wants_dash { "'-'" } else { "set null" };
+            let at = place(text, start + offset);
+            return Err(ServerError::Syntax(format!("{at} mismatched character '{found}' expecting {expected}")));
+        }
+    }
+    Ok(())
+}
+
 fn number(text: &str) -> (Kind, usize) {
     let run = word_length(text);
     let word = &text[..run];
-    if let Some(digits) = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"))
-        && digits.chars().all(|c| c.is_ascii_hexdigit())
-    {
-        return (Kind::Blob(digits.to_owned()), run);
+    if let Some(digits) = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
+        let length = digits.find(|c: char| !c.is_ascii_hexdigit()).unwrap_or(digits.len());
+        return (Kind::Blob(digits[..length].to_owned()), 2 + length);
     }
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     // A µ is not a word character; it appears only in durations.

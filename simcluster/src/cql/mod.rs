@@ -19,6 +19,7 @@ mod read;
 mod relations;
 mod row;
 mod select;
+mod show;
 mod system;
 mod write;
 

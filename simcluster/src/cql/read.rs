@@ -12,7 +12,7 @@ use super::{BindOptions, Bound};
 use crate::protocol::{ResultRows, ServerError};
 use crate::schema::Schema;
 use crate::storage::{Partition, PartitionKey, Position, ReadAnswer, ReadCommand, ReadTarget, Row};
-use crate::types::{Value, codec};
+use crate::types::{Value, codec, order};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -46,6 +46,10 @@ pub struct ReadExecution {
     in_partition: u32,
     groups: Vec<Group>,
     next_page: Option<PagingState>,
+    /// Behind the last row of the last group that has room, for groups.
+    group_end: Option<PagingState>,
+    /// Whether a row was seen that begins the next page.
+    page_ended: bool,
 }
 
 /// Rows that become one row of the answer.
@@ -69,7 +73,11 @@ impl ReadExecution {
     ) -> Result<Self, ServerError> {
         let table = &plan.table;
         let state = options.paging_state.as_ref().map(PagingState::decode).transpose()?;
-        let page = if plan.is_aggregate { None } else { options.page_size.filter(|size| *size > 0) };
+        let page = if plan.is_aggregate && plan.group_len.is_none() {
+            None
+        } else {
+            options.page_size.filter(|size| *size > 0)
+        };
         let remaining = state.as_ref().map_or(limit.unwrap_or(u32::MAX), |s| s.remaining);
         let command = |target| ReadCommand {
             slices: wanted.slices.clone(),
@@ -100,7 +108,7 @@ impl ReadExecution {
                 None => return Err(ServerError::Protocol("Invalid value for the paging state".to_owned())),
             }
         }
-        let sorts = plan.is_ordered && queue.len() > 1;
+        let sorts = !plan.order_by.is_empty() && queue.len() > 1;
         Ok(Self {
             sorts,
             limit: limit.unwrap_or(u32::MAX),
@@ -118,6 +126,8 @@ impl ReadExecution {
             in_partition: state.as_ref().map_or(0, |s| s.in_partition),
             groups: Vec::new(),
             next_page: None,
+            group_end: None,
+            page_ended: false,
             plan,
         })
     }
@@ -156,6 +166,11 @@ impl ReadExecution {
             }
         }
         if self.is_full() {
+            if self.plan.is_aggregate {
+                self.next_page = self.group_end.clone().filter(|state| state.remaining > 0);
+                self.queue.clear();
+                return;
+            }
             // With LIMIT reached nothing follows; with the page full something may.
             let more = truncated_at.is_some() || !self.queue.is_empty() || self.has_rows_left(&answer.partitions);
             if self.remaining == 0 || !more {
@@ -187,11 +202,12 @@ impl ReadExecution {
         if plan.is_aggregate && self.groups.is_empty() && plan.group_len.is_none() {
             self.groups.push(Group { key: Vec::new(), sort_key: Bytes::new(), rows: Vec::new() });
         }
-        if plan.is_ordered {
-            self.groups.sort_by(|a, b| a.sort_key.cmp(&b.sort_key));
-            if plan.reversed {
-                self.groups.reverse();
-            }
+        if self.sorts {
+            // Stable: rows that ORDER BY does not tell apart stay in the order of their partitions.
+            self.groups.sort_by(|a, b| {
+                let ordering = a.sort_key.cmp(&b.sort_key);
+                if plan.reversed { ordering.reverse() } else { ordering }
+            });
         }
         if plan.is_aggregate || self.sorts {
             self.groups.truncate(usize::try_from(self.limit).unwrap_or(usize::MAX));
@@ -201,12 +217,18 @@ impl ReadExecution {
         } else {
             self.groups.iter().map(|g| plan.answer(&g.rows, &env)).collect::<Result<Vec<_>, _>>()?
         };
-        let paging_state = self.next_page.map(|state| state.encode());
+        // A page full of groups may be followed by another, though by an empty one.
+        let next_page =
+            if plan.group_len.is_some() { self.group_end.filter(|s| s.remaining > 0) } else { self.next_page };
+        let paging_state = next_page.map(|state| state.encode());
         Ok(ResultRows { columns: plan.result_columns(), rows, paging_state })
     }
 
     fn is_full(&self) -> bool {
-        !self.sorts && (self.room == 0 || self.remaining == 0 && !self.plan.is_aggregate)
+        let is_one_group = self.plan.is_aggregate && self.plan.group_len.is_none();
+        !self.sorts
+            && !is_one_group
+            && (self.page_ended || !self.plan.is_aggregate && (self.room == 0 || self.remaining == 0))
     }
 
     fn has_rows_left(&self, partitions: &[(PartitionKey, Partition)]) -> bool {
@@ -243,7 +265,8 @@ impl ReadExecution {
         }
         for (clustering, row) in rows {
             any_live = true;
-            if self.in_partition >= self.partition_limit || self.is_full() {
+            let is_over = self.in_partition >= self.partition_limit;
+            if is_over && (!plan.is_aggregate || plan.is_distinct) || self.is_full() {
                 return;
             }
             let view = RowView {
@@ -272,28 +295,77 @@ impl ReadExecution {
         if !self.tests.iter().all(|test| test.passes(view)) {
             return;
         }
+        if plan.is_aggregate {
+            return self.push_into_group(plan, view, key, clustering);
+        }
         self.in_partition += 1;
         let inputs = plan.take(view);
-        if plan.is_aggregate {
-            let group_key: Vec<Value> = (0..plan.group_len.unwrap_or(0)).map(|i| view.value(i)).collect();
-            match self.groups.last_mut() {
-                Some(group) if group.key == group_key => group.rows.push(inputs),
-                _ => self.groups.push(Group { key: group_key, sort_key: Bytes::new(), rows: vec![inputs] }),
-            }
-            return;
-        }
-        let sort_key = clustering.clone().unwrap_or_default();
+        let sort_key = if self.sorts { sort_key(plan, view) } else { Bytes::new() };
         self.groups.push(Group { key: Vec::new(), sort_key, rows: vec![inputs] });
-        self.remaining = self.remaining.saturating_sub(u32::from(self.remaining != u32::MAX));
-        self.room = self.room.saturating_sub(u32::from(self.room != u32::MAX));
+        self.count_one();
         if self.room == 0 {
             // DISTINCT has seen all it wants of this partition.
             let clustering = clustering.filter(|_| !plan.is_distinct);
-            self.next_page = Some(PagingState {
-                position: Position { key: key.clone(), clustering },
-                remaining: self.remaining,
-                in_partition: self.in_partition,
-            });
+            self.continue_behind(key, clustering);
         }
     }
+
+    /// Adds a row to its group; a row that begins a group too many ends the page.
+    fn push_into_group(
+        &mut self,
+        plan: &SelectPlan,
+        view: &RowView<'_>,
+        key: &PartitionKey,
+        clustering: Option<Bytes>,
+    ) {
+        let group_key: Vec<Value> = (0..plan.group_len.unwrap_or(0)).map(|i| view.value(i)).collect();
+        let begins = self.groups.last().is_none_or(|group| group.key != group_key);
+        if begins && plan.group_len.is_some() {
+            if self.room == 0 || self.remaining == 0 {
+                self.page_ended = true;
+                return;
+            }
+            if self.in_partition >= self.partition_limit {
+                return;
+            }
+            self.in_partition += 1;
+            self.count_one();
+        } else if plan.is_distinct {
+            return;
+        }
+        let inputs = plan.take(view);
+        match self.groups.last_mut() {
+            Some(group) if !begins => group.rows.push(inputs),
+            _ => self.groups.push(Group { key: group_key, sort_key: Bytes::new(), rows: vec![inputs] }),
+        }
+        if self.room == 0 {
+            self.continue_behind(key, clustering);
+        }
+    }
+
+    /// One row or group less to come.
+    fn count_one(&mut self) {
+        self.remaining = self.remaining.saturating_sub(u32::from(self.remaining != u32::MAX));
+        self.room = self.room.saturating_sub(u32::from(self.room != u32::MAX));
+    }
+
+    /// The next page begins behind this row, as far as is known now.
+    fn continue_behind(&mut self, key: &PartitionKey, clustering: Option<Bytes>) {
+        self.group_end = Some(PagingState {
+            position: Position { key: key.clone(), clustering },
+            remaining: self.remaining,
+            in_partition: self.in_partition,
+        });
+        self.next_page.clone_from(&self.group_end);
+    }
+}
+
+/// What ORDER BY compares.
+fn sort_key(plan: &SelectPlan, view: &RowView<'_>) -> Bytes {
+    let mut out = Vec::new();
+    for index in &plan.order_by {
+        let column = &plan.table.columns[*index];
+        order::push_component(&mut out, &column.cql_type, view.value(*index).as_ref(), column.descending);
+    }
+    Bytes::from(out)
 }

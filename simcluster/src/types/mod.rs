@@ -97,6 +97,21 @@ impl CqlType {
         matches!(self, Self::List { .. } | Self::Set { .. } | Self::Map { .. })
     }
 
+    /// Whether durations are in its values: they have no order.
+    #[must_use]
+    pub fn references_duration(&self) -> bool {
+        match self {
+            Self::Duration => true,
+            Self::List { element, .. } | Self::Set { element, .. } | Self::Vector { element, .. } => {
+                element.references_duration()
+            }
+            Self::Map { key, value, .. } => key.references_duration() || value.references_duration(),
+            Self::Tuple(parts) => parts.iter().any(Self::references_duration),
+            Self::Udt { definition, .. } => definition.fields.iter().any(|(_, field)| field.references_duration()),
+            _ => false,
+        }
+    }
+
     /// The same type, frozen at every level: how it is inside another frozen type.
     #[must_use]
     pub fn freeze(&self) -> Self {

@@ -1,8 +1,8 @@
 //! The mutations that a bound write makes.
 
 use super::operations::BoundOperation;
-use super::{BoundWrite, Target, Verb, invalid};
-use crate::cql::relations;
+use super::{BoundWrite, Target, invalid};
+use crate::cql::relations::{self, StatementKind};
 use crate::cql::row::{explode, field_path, time_uuid};
 use crate::protocol::ServerError;
 use crate::schema::ColumnKind;
@@ -79,11 +79,11 @@ impl BoundWrite {
     fn write_row(&self, row: &mut Row, current: Option<&Row>, statics: bool) -> Result<(), ServerError> {
         let table = &self.plan.table;
         if !statics {
-            if self.plan.verb == Verb::Insert {
+            if self.plan.verb == StatementKind::Insert {
                 row.liveness =
                     Some(Liveness { timestamp: self.timestamp, expires_at: self.expires_at(), ttl: self.ttl });
             }
-            if self.plan.verb == Verb::Delete && self.operations.is_empty() {
+            if self.plan.verb == StatementKind::Delete && self.operations.is_empty() {
                 row.deletion = self.timestamp;
             }
         }

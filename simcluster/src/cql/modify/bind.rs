@@ -1,12 +1,12 @@
 //! A statement with its values: which partitions and rows it writes, when, and for how long.
 
 use super::operations::{BoundOperation, bind_operation};
-use super::{ModificationPlan, Verb, invalid};
+use super::{ModificationPlan, invalid};
 use crate::cql::Bound;
 use crate::cql::ast::Op;
 use crate::cql::conditions::BoundCondition;
 use crate::cql::expr::Env;
-use crate::cql::relations::{self, Test};
+use crate::cql::relations::{self, StatementKind, Test};
 use crate::cql::row::clustering_key;
 use crate::protocol::ServerError;
 use crate::schema::Table;
@@ -152,7 +152,7 @@ impl ModificationPlan {
         if static_only {
             return Target::Static;
         }
-        if self.verb == Verb::Delete && self.operations.is_empty() && no_clustering {
+        if self.verb == StatementKind::Delete && self.operations.is_empty() && no_clustering {
             return if table.clustering_len == 0 && !self.condition.is_none() {
                 Target::Rows(vec![row_key(table, Vec::new())])
             } else {

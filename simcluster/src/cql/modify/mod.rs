@@ -12,7 +12,7 @@ pub use operations::Operation;
 use super::ast::{InsertValues, Modification, ModificationKind, Op, Using};
 use super::conditions::{self, CheckedIf};
 use super::expr::{Checker, Expr, Receiver};
-use super::relations::{self, Rel};
+use super::relations::{self, Context, Facts, Rel, Restrictions, StatementKind};
 use crate::protocol::ServerError;
 use crate::schema::{ColumnKind, Table};
 use crate::types::CqlType;
@@ -25,7 +25,7 @@ pub struct ModificationPlan {
     /// The table it writes.
     pub table: Arc<Table>,
     /// What it is.
-    pub verb: Verb,
+    pub verb: StatementKind,
     /// Which rows; for INSERT its key columns as equalities.
     pub relations: Vec<Rel>,
     /// What it does to their columns.
@@ -35,27 +35,6 @@ pub struct ModificationPlan {
     json: Option<(Expr, bool)>,
     ttl: Option<Expr>,
     timestamp: Option<Expr>,
-}
-
-/// The kind of a statement that writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verb {
-    /// INSERT: the row exists afterwards.
-    Insert,
-    /// UPDATE: only cells.
-    Update,
-    /// DELETE.
-    Delete,
-}
-
-impl Verb {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Insert => "INSERT",
-            Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
-        }
-    }
 }
 
 fn invalid(message: impl Into<String>) -> ServerError {
@@ -78,6 +57,8 @@ pub fn check(
             .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))
     };
     let key_len = table.partition_key_len + table.clustering_len;
+    let using = check_using(checker, &statement.using)?;
+    let condition = conditions::check(checker, table, &statement.condition)?;
     let (mut relations, mut operations, mut json) = (Vec::new(), Vec::new(), None);
     let verb = match &statement.kind {
         ModificationKind::Insert(InsertValues::Columns(values)) => {
@@ -87,7 +68,7 @@ pub fn check(
             for (place, (name, term)) in values.iter().enumerate() {
                 let index = find(name)?;
                 if values[..place].iter().any(|(earlier, _)| earlier == name) {
-                    return Err(invalid(format!("The column names contains duplicates: {name}")));
+                    return Err(invalid("The column names contains duplicates"));
                 }
                 let expr = checker.term(term, &Receiver::new(name, &table.columns[index].cql_type))?;
                 if index < key_len {
@@ -96,39 +77,67 @@ pub fn check(
                     operations.push(Operation::Set(index, expr));
                 }
             }
-            Verb::Insert
+            StatementKind::Insert
         }
         ModificationKind::Insert(InsertValues::Json { text, default_unset }) => {
             let expr = checker.term(text, &Receiver::new("[json]", &CqlType::Text))?;
             json = Some((expr, *default_unset));
-            Verb::Insert
+            StatementKind::Insert
         }
         ModificationKind::Update(assignments) => {
             for assignment in assignments {
-                operations.push(check_assignment(checker, table, assignment)?);
+                let operation = check_assignment(checker, table, assignment)?;
+                if let Some(other) = operations.iter().find(|other| operation.contradicts(other)) {
+                    return Err(ServerError::Syntax(format!(
+                        "Multiple incompatible setting of column {}",
+                        table.columns[Operation::column(other)].name
+                    )));
+                }
+                operations.push(operation);
             }
-            Verb::Update
+            StatementKind::Update
         }
         ModificationKind::Delete(deletions) => {
             for deletion in deletions {
                 operations.push(check_deletion(checker, table, deletion)?);
             }
-            Verb::Delete
+            StatementKind::Delete
         }
     };
-    let using = check_using(checker, &statement.using)?;
-    if verb != Verb::Insert {
-        relations = relations::check(checker, &statement.relations)?;
+    let only_statics = condition.touches_columns() | !operations.is_empty()
+        && operations.iter().all(|o| table.columns[o.column()].kind == ColumnKind::Static)
+        && condition.columns().all(|index| table.columns[index].kind == ColumnKind::Static);
+    let has_clustering =
+        relations.iter().any(|r| matches!(r, Rel::Compare(index, ..) if *index >= table.partition_key_len));
+    let context = Context {
+        statement: verb,
+        allow_filtering: false,
+        only_statics: only_statics && !(verb == StatementKind::Insert && has_clustering),
+    };
+    let mut facts = Facts::default();
+    if verb != StatementKind::Insert {
+        (relations, facts) = relations::check(checker, &statement.relations, context)?;
+    } else if json.is_none() {
+        let mut restrictions = Restrictions::new(table, context);
+        for relation in &relations {
+            restrictions.add(relation)?;
+        }
+        facts = restrictions.finish()?;
     }
-    let condition = conditions::check(checker, table, &statement.condition)?;
+    if verb == StatementKind::Delete {
+        check_deletion_of_ranges(table, &operations, &condition, &facts)?;
+    }
     if !condition.is_none() && using.1.is_some() {
         return Err(invalid("Cannot provide custom timestamp for conditional updates"));
     }
     if table.is_counter && !condition.is_none() {
         return Err(invalid("Conditional updates are not supported on counter tables"));
     }
-    if table.is_counter && (using.0.is_some() || using.1.is_some()) {
+    if table.is_counter && using.1.is_some() {
         return Err(invalid("Cannot provide custom timestamp for counter updates"));
+    }
+    if table.is_counter && using.0.is_some() {
+        return Err(invalid("Cannot provide custom TTL for counter updates"));
     }
     let plan = ModificationPlan {
         table: table.clone(),
@@ -140,8 +149,39 @@ pub fn check(
         ttl: using.0,
         timestamp: using.1,
     };
-    plan.check_keys()?;
     Ok(plan)
+}
+
+/// What DELETE refuses when it does not name single rows.
+fn check_deletion_of_ranges(
+    table: &Table,
+    operations: &[Operation],
+    condition: &CheckedIf,
+    facts: &Facts,
+) -> Result<(), ServerError> {
+    if facts.names_rows {
+        return Ok(());
+    }
+    let is_regular = |index: usize| table.columns[index].kind == ColumnKind::Regular;
+    let deletes_cells = operations.iter().any(|o| is_regular(o.column()));
+    if condition.is_none() {
+        return if deletes_cells {
+            Err(invalid("Range deletions are not supported for specific columns"))
+        } else {
+            Ok(())
+        };
+    }
+    if deletes_cells {
+        return Err(invalid(
+            "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to delete non static columns",
+        ));
+    }
+    if condition.columns().any(is_regular) {
+        return Err(invalid(
+            "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to use IF condition on non static columns",
+        ));
+    }
+    Ok(())
 }
 
 /// TTL and TIMESTAMP of USING.
@@ -160,56 +200,6 @@ impl ModificationPlan {
     #[must_use]
     pub fn is_counter(&self) -> bool {
         self.table.is_counter
-    }
-
-    /// The keys must be given, as far as that can be seen without values.
-    fn check_keys(&self) -> Result<(), ServerError> {
-        if self.json.is_some() {
-            return Ok(());
-        }
-        let table = &self.table;
-        let columns_missing = |range: std::ops::Range<usize>| -> Vec<String> {
-            range
-                .filter(|i| !relations::restricts_equally(&self.relations, *i))
-                .map(|i| table.columns[i].name.clone())
-                .collect()
-        };
-        let missing = columns_missing(0..table.partition_key_len);
-        if !missing.is_empty() {
-            return Err(invalid(format!("Some partition key parts are missing: {}", missing.join(", "))));
-        }
-        let key_len = table.partition_key_len + table.clustering_len;
-        for relation in &self.relations {
-            let (Rel::Compare(index, ..) | Rel::In(index, _) | Rel::Contains(index, ..) | Rel::Element(index, ..)) =
-                relation
-            else {
-                continue;
-            };
-            if *index >= key_len {
-                return Err(invalid(format!(
-                    "Non PRIMARY KEY columns found in where clause: {}",
-                    table.columns[*index].name
-                )));
-            }
-        }
-        let missing = columns_missing(table.partition_key_len..key_len);
-        if missing.is_empty() || self.is_static_only(missing.len() == table.clustering_len) {
-            return Ok(());
-        }
-        let has_slices =
-            self.relations.iter().any(|r| matches!(r, Rel::Compare(_, op, _) | Rel::Tuple(_, op, _) if *op != Op::Eq));
-        match self.verb {
-            Verb::Delete if self.operations.is_empty() && self.condition.is_none() => Ok(()),
-            Verb::Delete if self.operations.is_empty() => Err(invalid(
-                "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to use IF condition on non static columns",
-            )),
-            Verb::Delete => Err(invalid("Range deletions are not supported for specific columns")),
-            verb if has_slices => Err(invalid(format!(
-                "Slice restrictions are not supported on the clustering columns in {} statements",
-                verb.name()
-            ))),
-            _ => Err(invalid(format!("Some clustering keys are missing: {}", missing.join(", ")))),
-        }
     }
 
     /// Whether it names no clustering column and concerns only static ones.

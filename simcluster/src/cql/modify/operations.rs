@@ -4,9 +4,10 @@ use super::invalid;
 use crate::cql::Bound;
 use crate::cql::ast::{Assignment, Deletion, Term};
 use crate::cql::expr::{Checker, Env, Expr, Receiver};
+use crate::cql::show;
 use crate::protocol::ServerError;
 use crate::schema::{ColumnKind, Table};
-use crate::types::{CqlType, Value, text};
+use crate::types::{CqlType, UserType, Value, text};
 use bytes::Bytes;
 
 /// What is done to a column, by its index.
@@ -72,83 +73,91 @@ pub fn check_assignment(
             ))),
         };
     }
-    let wrong_operation = |shown: &str| {
-        let what = if cql_type.is_collection() {
-            format!("frozen collection column {name}")
-        } else {
-            format!("non counter column {name}")
-        };
-        invalid(format!("Invalid operation ({shown}) for {what}"))
-    };
-    let is_open = cql_type.is_collection() && cql_type.is_multi_cell();
+    let is_list = matches!(cql_type, CqlType::List { .. });
+    let refused = |told: &str| invalid(format!("Invalid operation ({}) for {told} column {name}", shown(assignment)));
+    let check_open = |frozen: &str| if cql_type.is_multi_cell() { Ok(()) } else { Err(refused(frozen)) };
     Ok(match assignment {
         Assignment::Set(_, term) => Operation::Set(index, checker.term(term, &receiver)?),
-        Assignment::Add(_, term) if is_open => Operation::Append(index, checker.term(term, &receiver)?),
-        Assignment::Add(..) => return Err(wrong_operation(&format!("{name} = {name} + {}", shown(assignment)))),
-        Assignment::Prepend(_, term) if is_open && matches!(cql_type, CqlType::List { .. }) => {
+        Assignment::Add(_, term) => {
+            if matches!(cql_type, CqlType::Tuple(_) | CqlType::Udt { .. }) {
+                return Err(refused("tuple"));
+            }
+            if !cql_type.is_collection() {
+                return Err(refused("non counter"));
+            }
+            check_open("frozen collection")?;
+            if let (CqlType::Map { .. }, Term::Set(items)) = (cql_type, term)
+                && !items.is_empty()
+            {
+                let given = show::term(term);
+                return Err(invalid(format!("Value for a map addition has to be a map, but was: '{given}'")));
+            }
+            Operation::Append(index, checker.term(term, &receiver)?)
+        }
+        Assignment::Prepend(_, term) => {
+            if !is_list {
+                return Err(refused("non list"));
+            }
+            check_open("frozen list")?;
             Operation::Prepend(index, checker.term(term, &receiver)?)
         }
-        Assignment::Prepend(..) => return Err(wrong_operation(&format!("{name} = {} + {name}", shown(assignment)))),
-        Assignment::Subtract(_, term) if is_open => {
+        Assignment::Subtract(_, term) => {
+            if !cql_type.is_collection() {
+                return Err(refused("non counter"));
+            }
+            check_open("frozen collection")?;
             let removed = match cql_type {
                 CqlType::Map { key, .. } => CqlType::set(key.as_ref().clone(), false),
                 other => other.clone(),
             };
+            if let (CqlType::Map { .. }, Term::Map(_)) = (cql_type, term) {
+                let given = show::term(term);
+                return Err(invalid(format!("Value for a map substraction has to be a set, but was: '{given}'")));
+            }
             Operation::Remove(index, checker.term(term, &Receiver::new(name, &removed))?)
         }
-        Assignment::Subtract(..) => {
-            return Err(wrong_operation(&format!("{name} = {name} - {}", shown(assignment))));
-        }
         Assignment::Element(_, key, term) => {
-            let (key_type, value_type) = match cql_type {
-                CqlType::List { element, frozen: false } => (CqlType::Int, element.as_ref().clone()),
-                CqlType::Map { key, value, frozen: false } => (key.as_ref().clone(), value.as_ref().clone()),
-                _ => return Err(wrong_operation(&format!("{name}[…] = …"))),
+            if !cql_type.is_collection() {
+                return Err(refused("non collection"));
+            }
+            check_open("frozen collection")?;
+            let (place, key_type, value_type) = match cql_type {
+                CqlType::List { element, .. } => ("idx", CqlType::Int, element.as_ref().clone()),
+                CqlType::Map { key, value, .. } => ("key", key.as_ref().clone(), value.as_ref().clone()),
+                _ => return Err(refused("set")),
             };
-            let key_name = if matches!(cql_type, CqlType::List { .. }) { "idx" } else { "key" };
-            let key = checker.term(key, &Receiver::new(&format!("{key_name}({name})"), &key_type))?;
+            let key = checker.term(key, &Receiver::new(&format!("{place}({name})"), &key_type))?;
             let value = checker.term(term, &Receiver::new(&format!("value({name})"), &value_type))?;
             Operation::SetElement(index, key, value)
         }
         Assignment::Field(_, field, term) => {
-            let place = field_of(table, index, field)?;
-            let CqlType::Udt { definition, .. } = cql_type else { return Err(wrong_operation(name)) };
+            let CqlType::Udt { definition, .. } = cql_type else { return Err(refused("non-UDT")) };
+            check_open("frozen UDT")?;
+            let place = field_of(definition, name, field)?;
             let receiver = Receiver::new(&format!("{name}.{field}"), &definition.fields[place].1);
             Operation::SetField(index, place, checker.term(term, &receiver)?)
         }
     })
 }
 
+/// An assignment as messages show it; a list that is put before another looks like one that is taken away.
 fn shown(assignment: &Assignment) -> String {
-    let (Assignment::Add(_, term) | Assignment::Subtract(_, term) | Assignment::Prepend(_, term)) = assignment else {
-        return String::new();
-    };
-    match term {
-        Term::Integer(s) | Term::Float(s) => s.clone(),
-        Term::String(s) => format!("'{s}'"),
-        _ => "?".to_owned(),
+    match assignment {
+        Assignment::Set(name, term) => format!("{name} = {}", show::term(term)),
+        Assignment::Element(name, key, term) => format!("{name}[{}] = {}", show::term(key), show::term(term)),
+        Assignment::Field(name, field, term) => format!("{name}.{field} = {}", show::term(term)),
+        Assignment::Add(name, term) => format!("{name} = {name} + {}", show::term(term)),
+        Assignment::Subtract(name, term) => format!("{name} = {name} - {}", show::term(term)),
+        Assignment::Prepend(name, term) => format!("{name} = {} - {name}", show::term(term)),
     }
 }
 
-fn field_of(table: &Table, index: usize, field: &str) -> Result<usize, ServerError> {
-    let column = &table.columns[index];
-    let CqlType::Udt { definition, frozen } = &column.cql_type else {
-        return Err(invalid(format!(
-            "Invalid operation ({}.{field} = …) for non-UDT column {}",
-            column.name, column.name
-        )));
-    };
-    if *frozen {
-        return Err(invalid(format!(
-            "Invalid operation ({}.{field} = …) for frozen UDT column {}",
-            column.name, column.name
-        )));
-    }
+fn field_of(definition: &UserType, column: &str, field: &str) -> Result<usize, ServerError> {
     definition
         .fields
         .iter()
         .position(|(name, _)| name == field)
-        .ok_or_else(|| invalid(format!("UDT column {} does not have a field named {field}", column.name)))
+        .ok_or_else(|| invalid(format!("UDT column {column} does not have a field named {field}")))
 }
 
 pub fn check_deletion(checker: &mut Checker<'_>, table: &Table, deletion: &Deletion) -> Result<Operation, ServerError> {
@@ -167,15 +176,39 @@ pub fn check_deletion(checker: &mut Checker<'_>, table: &Table, deletion: &Delet
                 CqlType::List { frozen: false, .. } => CqlType::Int,
                 CqlType::Set { element, frozen: false } => element.as_ref().clone(),
                 CqlType::Map { key, frozen: false, .. } => key.as_ref().clone(),
+                other if other.is_collection() => {
+                    return Err(invalid(format!("Invalid deletion operation for frozen collection column {name}")));
+                }
                 _ => return Err(invalid(format!("Invalid deletion operation for non collection column {name}"))),
             };
             Operation::DeleteElement(index, checker.term(key, &Receiver::new(&format!("key({name})"), &key_type))?)
         }
-        Deletion::Field(_, field) => Operation::SetField(index, field_of(table, index, field)?, Expr::Const(None)),
+        Deletion::Field(_, field) => {
+            let CqlType::Udt { definition, frozen } = &column.cql_type else {
+                return Err(invalid(format!("Invalid field deletion operation for non-UDT column {name}")));
+            };
+            if *frozen {
+                return Err(invalid(format!("Frozen UDT column {name} does not support field deletions")));
+            }
+            Operation::SetField(index, field_of(definition, name, field)?, Expr::Const(None))
+        }
     })
 }
 
 impl Operation {
+    /// Whether both cannot be done to the same column in one statement.
+    #[must_use]
+    pub fn contradicts(&self, other: &Self) -> bool {
+        if self.column() != other.column() {
+            return false;
+        }
+        match (self, other) {
+            (Self::Set(..), _) | (_, Self::Set(..)) => true,
+            (Self::SetField(_, field, _), Self::SetField(_, another, _)) => field == another,
+            _ => false,
+        }
+    }
+
     /// The column it is about.
     #[must_use]
     pub const fn column(&self) -> usize {
@@ -197,7 +230,6 @@ pub fn bind_operation(
     operation: &Operation,
     env: &Env<'_>,
 ) -> Result<Option<BoundOperation>, ServerError> {
-    let name = |i: usize| table.columns[i].name.as_str();
     let given = |expr: &Expr| {
         Ok::<_, ServerError>(match env.bound(expr)? {
             Bound::Value(value) => Some(value),
@@ -206,7 +238,7 @@ pub fn bind_operation(
     };
     let key = |expr: &Expr, i: usize| {
         env.value(expr)?.ok_or_else(|| match table.columns[i].cql_type {
-            CqlType::List { .. } => invalid(format!("Invalid null value for list index for column {}", name(i))),
+            CqlType::List { .. } => invalid("Invalid null value for list index"),
             _ => invalid("Invalid null map key".to_owned()),
         })
     };

@@ -8,8 +8,8 @@ mod modify;
 mod select;
 mod term;
 
-use super::ast::{Describe, Name, Statement};
-use super::lexer::{Kind, Token, place, tokenize};
+use super::ast::{Describe, Name, Statement, Term};
+use super::lexer::{Kind, Token, hidden, place, tokenize};
 use crate::protocol::ServerError;
 use crate::types::RESERVED;
 
@@ -32,11 +32,14 @@ const DEPTH_MAX: usize = 64;
 /// [`ServerError::Syntax`], or [`ServerError::Invalid`] for what is not modelled.
 pub fn parse(text: &str) -> Result<Parsed, ServerError> {
     let tokens = tokenize(text)?;
-    let mut parser = Parser { text, tokens, at: 0, depth: 0, markers: Vec::new() };
+    let mut parser = Parser { text, tokens, at: 0, depth: 0, markers: Vec::new(), open_end: None };
     let statement = parser.statement()?;
     while parser.eat(";") {}
     if *parser.peek() != Kind::End {
-        return Err(parser.mismatch("EOF"));
+        return Err(match parser.open_end {
+            Some((decision, at)) if at == parser.at => parser.no_viable_from(decision),
+            _ => parser.mismatch("EOF"),
+        });
     }
     Ok(Parsed { statement, markers: parser.markers })
 }
@@ -47,7 +50,7 @@ pub fn parse(text: &str) -> Result<Parsed, ServerError> {
 ///
 /// [`ServerError::Syntax`].
 pub fn parse_type(text: &str) -> Result<super::ast::TypeName, ServerError> {
-    let mut parser = Parser { text, tokens: tokenize(text)?, at: 0, depth: 0, markers: Vec::new() };
+    let mut parser = Parser { text, tokens: tokenize(text)?, at: 0, depth: 0, markers: Vec::new(), open_end: None };
     parser.type_name()
 }
 
@@ -65,6 +68,8 @@ struct Parser<'a> {
     at: usize,
     depth: usize,
     markers: Vec<Option<String>>,
+    /// Where something ended that could have gone on: the token it is decided from, and the one behind it.
+    open_end: Option<(usize, usize)>,
 }
 
 impl Parser<'_> {
@@ -85,7 +90,7 @@ impl Parser<'_> {
                 if !self.eat_word("table") {
                     self.eat_word("columnfamily");
                 }
-                Ok(Statement::Truncate(self.qualified_name()?))
+                Ok(Statement::Truncate(self.table_name()?))
             }
             "create" => self.create().map(Statement::Ddl),
             "alter" => self.alter().map(Statement::Ddl),
@@ -259,6 +264,47 @@ impl Parser<'_> {
         Ok(Name { keyspace: None, name: first })
     }
 
+    /// The name of a table; what follows must be able to follow one in some statement.
+    fn table_name(&mut self) -> Parse<Name> {
+        const FOLLOWS: &[&str] = &[
+            "where", "group", "order", "per", "limit", "allow", "using", "set", "json", "with", "add", "drop", "alter",
+            "rename", "to", "from", "primary", "if", "as",
+        ];
+        let start = self.at;
+        let name = self.qualified_name()?;
+        let follows = match self.peek() {
+            Kind::Word(word) => FOLLOWS.contains(&word.as_str()),
+            Kind::Symbol(symbol) => matches!(*symbol, "(" | ";" | ")"),
+            Kind::End => true,
+            _ => false,
+        };
+        if name.keyspace.is_none() && !follows {
+            return Err(self.no_viable_from(start));
+        }
+        Ok(name)
+    }
+
+    /// A value, where a bare name is none.
+    fn value(&mut self) -> Parse<Term> {
+        let start = self.at;
+        let term = self.term()?;
+        if let Term::Column(_) = term {
+            return Err(self.no_viable_from(start));
+        }
+        Ok(term)
+    }
+
+    /// An integer or a marker.
+    fn integer(&mut self) -> Parse<Term> {
+        let is_number = |kind: Option<&Token>| kind.is_some_and(|t| matches!(t.kind, Kind::Integer(_)));
+        let fits = match self.peek() {
+            Kind::Integer(_) | Kind::Symbol("?" | ":") => true,
+            Kind::Symbol("-") => is_number(self.tokens.get(self.at + 1)),
+            _ => false,
+        };
+        if fits { self.term() } else { Err(self.no_viable()) }
+    }
+
     /// Items separated by commas, at least one.
     fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Parse<T>) -> Parse<Vec<T>> {
         let mut items = vec![item(self)?];
@@ -283,27 +329,66 @@ impl Parser<'_> {
 
     // errors
 
+    /// The next token fits no alternative.
     fn no_viable(&self) -> ServerError {
-        self.syntax("no viable alternative at input", "")
+        self.no_viable_from(self.at)
+    }
+
+    /// The next token fits no alternative, and Cassandra's parser had to look at it from an earlier token on.
+    fn no_viable_from(&self, decision: usize) -> ServerError {
+        self.syntax("no viable alternative at input", "", decision)
     }
 
     fn mismatch(&self, expected: &str) -> ServerError {
-        self.syntax("mismatched input", &format!(" expecting {expected}"))
+        self.syntax("mismatched input", &format!(" expecting {expected}"), self.at)
     }
 
-    fn syntax(&self, problem: &str, after: &str) -> ServerError {
+    fn syntax(&self, problem: &str, after: &str, decision: usize) -> ServerError {
         let token = &self.tokens[self.at];
         if token.kind == Kind::End {
             // The end has no place of its own in Cassandra's parser.
             return ServerError::Syntax(format!("line 0:-1 {problem} '<EOF>'{after}"));
         }
         let at = place(self.text, token.start);
-        let word = &self.text[token.start..token.end];
-        // The context shows the neighbourhood of the bad token.
-        let before = &self.text[self.tokens[self.at.saturating_sub(5)].start..token.start];
-        let dots = if self.at > 5 { "..." } else { "" };
-        let more = if self.tokens[self.at + 1].kind == Kind::End { "" } else { "..." };
-        ServerError::Syntax(format!("{at} {problem} '{word}'{after} ({dots}{before}[{word}]{more})"))
+        ServerError::Syntax(format!("{at} {problem} '{}'{after} ({})", self.shown(self.at), self.snippet(decision)))
+    }
+
+    /// A token's text without quotes.
+    fn shown(&self, at: usize) -> String {
+        let token = &self.tokens[at];
+        match &token.kind {
+            Kind::String(text) | Kind::QuotedName(text) => text.clone(),
+            _ => self.text[token.start..token.end].to_owned(),
+        }
+    }
+
+    /// The neighbourhood of a token: ten tokens before it (blanks and comments count), and up to two after it as far
+    /// as they were read. Line ends are left out.
+    fn snippet(&self, decision: usize) -> String {
+        let token = &self.tokens[decision];
+        let starts = self.stream_starts(decision);
+        let from = starts[starts.len().saturating_sub(10)..].first().copied().unwrap_or(token.start);
+        let mark = (token.start + self.shown(decision).len()).min(self.text.len());
+        let last = if decision == self.at { decision } else { decision + 1 };
+        let end = (self.tokens[last].start + self.shown(last).len()).min(self.text.len()).max(mark);
+        let piece = |range: std::ops::Range<usize>| self.text.get(range).unwrap_or_default().replace('\n', "");
+        let dots = if from == 0 { "" } else { "..." };
+        let more = if end == self.text.trim_end_matches(';').len() || end == self.text.len() { "" } else { "..." };
+        format!("{dots}{}[{}]{}{more}", piece(from..token.start), piece(token.start..mark), piece(mark..end))
+    }
+
+    /// Where the tokens before this one begin, blanks and comments among them.
+    fn stream_starts(&self, at: usize) -> Vec<usize> {
+        let mut starts = Vec::new();
+        let mut end = 0;
+        for (index, token) in self.tokens[..=at].iter().enumerate() {
+            starts.extend(hidden(self.text, end..token.start));
+            if index < at {
+                starts.push(token.start);
+            }
+            end = token.end;
+        }
+        starts
     }
 }
 

@@ -13,7 +13,7 @@ impl Parser<'_> {
     pub(super) fn insert(&mut self) -> Parse<Modification> {
         self.next();
         self.expect_word("into")?;
-        let table = self.qualified_name()?;
+        let table = self.table_name()?;
         let values = if self.eat_word("json") {
             let text = self.term()?;
             let mut default_unset = false;
@@ -30,7 +30,13 @@ impl Parser<'_> {
             self.expect(")")?;
             self.expect_word("values")?;
             self.expect("(")?;
-            let terms = self.terms_until(")")?;
+            let terms = if self.eat(")") {
+                Vec::new()
+            } else {
+                let terms = self.list(Self::value)?;
+                self.expect(")")?;
+                terms
+            };
             if columns.len() != terms.len() {
                 return Err(ServerError::Invalid("Unmatched column names/values".to_owned()));
             }
@@ -43,7 +49,7 @@ impl Parser<'_> {
 
     pub(super) fn update(&mut self) -> Parse<Modification> {
         self.next();
-        let table = self.qualified_name()?;
+        let table = self.table_name()?;
         let using = self.using()?;
         self.expect_word("set")?;
         let assignments = self.list(Self::assignment)?;
@@ -59,7 +65,11 @@ impl Parser<'_> {
             Vec::new()
         } else {
             self.list(|p| {
+                let start = p.at;
                 let column = p.name()?;
+                if !p.is_word("from") && ![",", "[", "."].iter().any(|s| p.is_symbol(s)) {
+                    return Err(p.no_viable_from(start));
+                }
                 if p.eat("[") {
                     let key = p.term()?;
                     p.expect("]")?;
@@ -72,7 +82,7 @@ impl Parser<'_> {
             })?
         };
         self.expect_word("from")?;
-        let table = self.qualified_name()?;
+        let table = self.table_name()?;
         let using = self.using()?;
         self.expect_word("where")?;
         let relations = self.relations()?;
@@ -113,10 +123,11 @@ impl Parser<'_> {
         }
         loop {
             if self.eat_word("ttl") {
-                using.ttl = Some(self.term()?);
+                using.ttl = Some(self.integer()?);
+            } else if self.eat_word("timestamp") {
+                using.timestamp = Some(self.integer()?);
             } else {
-                self.expect_word("timestamp")?;
-                using.timestamp = Some(self.term()?);
+                return Err(self.no_viable());
             }
             if !self.eat_word("and") {
                 return Ok(using);
@@ -143,7 +154,9 @@ impl Parser<'_> {
         if self.eat("-=") {
             return Ok(Assignment::Subtract(column, self.term()?));
         }
-        self.expect("=")?;
+        if !self.eat("=") {
+            return Err(self.no_viable());
+        }
         let term = self.term()?;
         let is_self = |term: &Term| matches!(term, Term::Column(name) if *name == column);
         if is_self(&term) {

@@ -15,7 +15,7 @@ impl Parser<'_> {
         let is_distinct = self.is_word("distinct") && is_clause(self) && self.eat_word("distinct");
         let selectors = if self.eat("*") { None } else { Some(self.list(Self::selector_with_alias)?) };
         self.expect_word("from")?;
-        let table = self.qualified_name()?;
+        let table = self.table_name()?;
         let relations = if self.eat_word("where") { self.relations()? } else { Vec::new() };
         let mut select = Select {
             table,
@@ -31,7 +31,12 @@ impl Parser<'_> {
         };
         if self.eat_word("group") {
             self.expect_word("by")?;
-            select.group_by = self.list(Self::selector)?;
+            select.group_by = self.list(|p| {
+                let start = p.at;
+                let selector = p.selector()?;
+                p.open_end = Some((start, p.at));
+                Ok(selector)
+            })?;
         }
         if self.eat_word("order") {
             self.expect_word("by")?;
@@ -50,10 +55,10 @@ impl Parser<'_> {
         if self.eat_word("per") {
             self.expect_word("partition")?;
             self.expect_word("limit")?;
-            select.per_partition_limit = Some(self.term()?);
+            select.per_partition_limit = Some(self.integer()?);
         }
         if self.eat_word("limit") {
-            select.limit = Some(self.term()?);
+            select.limit = Some(self.integer()?);
         }
         if self.eat_word("allow") {
             self.expect_word("filtering")?;
@@ -63,7 +68,14 @@ impl Parser<'_> {
     }
 
     fn selector_with_alias(&mut self) -> Parse<(Selector, Option<String>)> {
+        let start = self.at;
         let selector = self.selector()?;
+        let goes_on = matches!(self.peek(), Kind::Symbol("," | "+" | "-" | "*" | "/" | "%") | Kind::End)
+            || self.is_word("from")
+            || self.is_word("as");
+        if matches!(selector, Selector::Column(_)) && !goes_on {
+            return Err(self.no_viable_from(start));
+        }
         let alias = if self.eat_word("as") { Some(self.name()?) } else { None };
         Ok((selector, alias))
     }
@@ -173,7 +185,7 @@ impl Parser<'_> {
             let columns = self.list(Self::name)?;
             self.expect(")")?;
             let op = self.operator()?;
-            relations.push(Relation::Token { columns, op, term: self.term()? });
+            relations.push(Relation::Token { columns, op, term: self.value()? });
             return Ok(());
         }
         if self.eat("(") {
@@ -187,7 +199,7 @@ impl Parser<'_> {
                     relations.push(Relation::TupleIn { columns, values });
                 } else {
                     let op = self.operator()?;
-                    relations.push(Relation::Tuple { columns, op, term: self.term()? });
+                    relations.push(Relation::Tuple { columns, op, term: self.value()? });
                 }
                 return Ok(());
             }
@@ -200,29 +212,33 @@ impl Parser<'_> {
             }
             return self.expect(")");
         }
+        let start = self.at;
         let column = self.name()?;
         let relation = if self.eat_word("in") {
+            if !["(", "?", ":"].iter().any(|s| self.is_symbol(s)) {
+                return Err(self.no_viable_from(start));
+            }
             Relation::In { column, values: self.in_values()? }
         } else if self.eat_word("contains") {
             let key = self.eat_word("key");
-            Relation::Contains { column, key, term: self.term()? }
+            Relation::Contains { column, key, term: self.value()? }
         } else if self.eat_word("like") {
-            self.term()?;
-            Relation::Like(column)
+            Relation::Like(column, self.value()?)
         } else if self.eat_word("is") {
             self.expect_word("not")?;
             self.expect_word("null")?;
             Relation::NotNull(column)
         } else if self.eat("[") {
-            let key = self.term()?;
+            let key = self.value()?;
             self.expect("]")?;
-            self.expect("=")?;
-            Relation::Element { column, key, term: self.term()? }
+            let op = self.operator()?;
+            Relation::Element { column, key, op, term: self.value()? }
         } else {
             let op = self.operator()?;
-            Relation::Compare { column, op, term: self.term()? }
+            Relation::Compare { column, op, term: self.value()? }
         };
         relations.push(relation);
+        self.open_end = Some((self.at, self.at));
         Ok(())
     }
 

@@ -2,16 +2,20 @@
 
 mod check;
 mod filter;
+mod indexes;
 mod plan;
+mod restrictions;
 
 pub use check::check;
 pub use filter::holds;
 pub use plan::{after, plan};
+pub use restrictions::{Context, Facts, Restrictions, StatementKind};
 
+use super::Bound;
 use super::ast::Op;
 use super::expr::{Env, Expr};
 use super::functions::Function;
-use super::{Bound, ddl};
+use super::parser::not_modelled;
 use crate::protocol::ServerError;
 use crate::ring::TokenRange;
 use crate::schema::{ColumnKind, Table};
@@ -91,115 +95,120 @@ pub fn partition_key_markers(table: &Table, relations: &[Rel]) -> Vec<u16> {
     (0..table.partition_key_len).map(marker).collect::<Option<Vec<_>>>().unwrap_or_default()
 }
 
-/// Whether the relations give every component of the partition key.
-#[must_use]
-pub fn names_partitions(table: &Table, relations: &[Rel]) -> bool {
-    (0..table.partition_key_len).all(|index| restricts_equally(relations, index))
-}
-
-/// Whether a column is given by `=` or IN.
-#[must_use]
-pub fn restricts_equally(relations: &[Rel], index: usize) -> bool {
-    relations.iter().any(|relation| match relation {
-        Rel::Compare(i, Op::Eq, _) | Rel::In(i, _) => *i == index,
-        Rel::Tuple(columns, Op::Eq, _) | Rel::TupleIn(columns, _) => columns.contains(&index),
-        _ => false,
-    })
-}
-
-/// Whether reading by these relations needs ALLOW FILTERING.
-#[must_use]
-pub fn needs_filtering(table: &Table, relations: &[Rel]) -> bool {
-    let by_partition = names_partitions(table, relations);
-    let indexed = |index: usize| table.indexes.values().any(|i| ddl::index_column(i) == table.columns[index].name);
-    let columns_of = |relation: &Rel| match relation {
-        Rel::Compare(i, ..) | Rel::In(i, _) | Rel::Contains(i, ..) | Rel::Element(i, ..) => vec![*i],
-        Rel::Tuple(columns, ..) | Rel::TupleIn(columns, _) => columns.clone(),
-        Rel::Token(..) => vec![],
-    };
-    let uses_index = relations.iter().any(|relation| match relation {
-        Rel::Compare(i, Op::Eq, _) | Rel::Contains(i, ..) | Rel::Element(i, ..) => indexed(*i),
-        _ => false,
-    });
-    let mut open = false;
-    let mut unserved = 0;
-    for index in table.partition_key_len..table.partition_key_len + table.clustering_len {
-        let restricted = relations.iter().any(|r| columns_of(r).contains(&index));
-        if !restricted {
-            open = true;
-            continue;
-        }
-        if open || !by_partition {
-            unserved += 1;
-        }
-        open |= !restricts_equally(relations, index)
-            && !relations.iter().any(|r| matches!(r, Rel::Tuple(columns, ..) if columns.contains(&index)));
-    }
-    let key_restricted = relations.iter().any(|r| columns_of(r).iter().any(|i| *i < table.partition_key_len));
-    if key_restricted && !by_partition {
-        unserved += 1;
-    }
-    let others = relations
-        .iter()
-        .filter(|r| {
-            columns_of(r).iter().any(|i| matches!(table.columns[*i].kind, ColumnKind::Static | ColumnKind::Regular))
-        })
-        .count();
-    unserved += others;
-    // One index serves one relation.
-    let served = usize::from(uses_index);
-    unserved > served
-}
-
 /// Gives the relations their values.
 ///
 /// # Errors
 ///
 /// As Cassandra: null or unset where a value is needed.
 pub fn bind(table: &Table, relations: &[Rel], env: &Env<'_>) -> Result<Vec<Test>, ServerError> {
-    let name = |index: usize| table.columns[index].name.as_str();
-    let value = |expr: &Expr, name: &str| match env.bound(expr)? {
-        Bound::Value(Some(bytes)) => Ok(bytes),
-        Bound::Value(None) => Err(invalid(format!("Invalid null value in condition for column {name}"))),
-        Bound::Unset => Err(invalid(format!("Invalid unset value for column {name}"))),
-    };
-    let list = |values: &InExpr, name: &str| match values {
-        InExpr::Each(exprs) => exprs.iter().map(|e| value(e, name)).collect::<Result<Vec<_>, _>>(),
-        InExpr::List(expr) => {
-            let bytes = value(expr, name)?;
-            let parts: Option<Vec<Bytes>> =
-                codec::split_collection(&bytes, false).and_then(|parts| parts.into_iter().collect());
-            parts.ok_or_else(|| invalid(format!("Invalid null value in condition for column {name}")))
+    let mut tests = Vec::new();
+    for relation in relations {
+        tests.extend(bind_one(table, relation, env)?);
+    }
+    Ok(tests)
+}
+
+/// The test of one relation; a clustering column is not bounded by null.
+fn bind_one(table: &Table, relation: &Rel, env: &Env<'_>) -> Result<Option<Test>, ServerError> {
+    Ok(Some(match relation {
+        Rel::Compare(i, op, expr) => {
+            let is_bound = *op != Op::Eq && table.columns[*i].kind == ColumnKind::Clustering;
+            if is_bound && matches!(env.bound(expr)?, Bound::Value(None)) {
+                return Ok(None);
+            }
+            Test::Compare(*i, *op, value(table, *i, expr, env)?)
         }
-    };
-    let tuple = |bytes: &Bytes, columns: &[usize]| {
-        let parts: Option<Vec<Bytes>> =
-            codec::split_tuple(bytes, columns.len()).and_then(|parts| parts.into_iter().collect());
-        parts
-            .ok_or_else(|| invalid(format!("Invalid null value in condition for columns: ({})", names(table, columns))))
-    };
-    relations
-        .iter()
-        .map(|relation| {
-            Ok(match relation {
-                Rel::Compare(i, op, expr) => Test::Compare(*i, *op, value(expr, name(*i))?),
-                Rel::In(i, values) => Test::In(*i, list(values, name(*i))?),
-                Rel::Tuple(columns, op, expr) => {
-                    Test::Tuple(columns.clone(), *op, tuple(&value(expr, &names(table, columns))?, columns)?)
-                }
-                Rel::TupleIn(columns, values) => {
-                    let values = list(values, &names(table, columns))?;
-                    let tuples = values.iter().map(|v| tuple(v, columns)).collect::<Result<Vec<_>, _>>()?;
-                    Test::TupleIn(columns.clone(), tuples)
-                }
-                Rel::Token(op, expr) => {
-                    Test::Token(*op, crate::types::text::integer(&value(expr, "partition key token")?))
-                }
-                Rel::Contains(i, key, expr) => Test::Contains(*i, *key, value(expr, name(*i))?),
-                Rel::Element(i, key, expr) => Test::Element(*i, value(key, name(*i))?, value(expr, name(*i))?),
-            })
-        })
-        .collect()
+        Rel::In(i, InExpr::Each(exprs)) => {
+            let values = exprs.iter().map(|expr| value(table, *i, expr, env)).collect::<Result<Vec<_>, _>>()?;
+            Test::In(*i, values)
+        }
+        Rel::In(i, InExpr::List(expr)) => {
+            let name = &table.columns[*i].name;
+            let bytes = needed(env.bound(expr)?, "Invalid", &format!("value for column {name}"))?;
+            Test::In(*i, list_values(&bytes, &format!("column {name}"))?)
+        }
+        Rel::Tuple(columns, op, expr) => {
+            let bytes = env.value(expr)?.ok_or_else(internal_error)?;
+            Test::Tuple(columns.clone(), *op, tuple_values(table, columns, *op, &bytes)?)
+        }
+        Rel::TupleIn(columns, InExpr::Each(exprs)) => {
+            let mut tuples = Vec::new();
+            for expr in exprs {
+                let bytes = env.value(expr)?.ok_or_else(internal_error)?;
+                tuples.push(match exprs.len() {
+                    1 => tuple_values(table, columns, Op::Eq, &bytes)?,
+                    _ => in_tuple_values(table, columns, &bytes)?,
+                });
+            }
+            Test::TupleIn(columns.clone(), tuples)
+        }
+        Rel::TupleIn(columns, InExpr::List(expr)) => {
+            let bytes = needed(env.bound(expr)?, "Invalid", "value for IN restriction")?;
+            let values = list_values(&bytes, "IN restriction")?;
+            let tuples = values.iter().map(|v| in_tuple_values(table, columns, v)).collect::<Result<Vec<_>, _>>()?;
+            Test::TupleIn(columns.clone(), tuples)
+        }
+        Rel::Token(op, expr) => match env.bound(expr)? {
+            Bound::Value(Some(bytes)) => Test::Token(*op, crate::types::text::integer(&bytes)),
+            Bound::Value(None) => return Err(invalid("Invalid null token value")),
+            Bound::Unset => return Err(internal_error()),
+        },
+        Rel::Contains(i, key, expr) => Test::Contains(*i, *key, value(table, *i, expr, env)?),
+        Rel::Element(i, key, expr) => {
+            let name = &table.columns[*i].name;
+            let key = needed(env.bound(key)?, "Unsupported", &format!("map key for column {name}"))?;
+            Test::Element(*i, key, needed(env.bound(expr)?, "Unsupported", &format!("map value for column {name}"))?)
+        }
+    }))
+}
+
+/// The value a column is compared with.
+fn value(table: &Table, index: usize, expr: &Expr, env: &Env<'_>) -> Result<Bytes, ServerError> {
+    let column = &table.columns[index];
+    let bound = env.bound(expr)?;
+    match (column.kind, &bound) {
+        // Key columns find rows; the others are tested, and the test says it in other words.
+        (ColumnKind::PartitionKey | ColumnKind::Clustering, Bound::Value(None)) => {
+            Err(invalid(format!("Invalid null value in condition for column {}", column.name)))
+        }
+        (ColumnKind::PartitionKey | ColumnKind::Clustering, _) => {
+            needed(bound, "Invalid", &format!("value for column {}", column.name))
+        }
+        _ => needed(bound, "Unsupported", &format!("value for column {}", column.name)),
+    }
+}
+
+fn needed(bound: Bound, verdict: &str, what: &str) -> Result<Bytes, ServerError> {
+    match bound {
+        Bound::Value(Some(bytes)) => Ok(bytes),
+        Bound::Value(None) => Err(invalid(format!("{verdict} null {what}"))),
+        Bound::Unset => Err(invalid(format!("{verdict} unset {what}"))),
+    }
+}
+
+/// What Cassandra answers with the text of a Java exception.
+fn internal_error() -> ServerError {
+    not_modelled("a value that makes Cassandra fail with an internal error")
+}
+
+fn list_values(bytes: &Bytes, place: &str) -> Result<Vec<Bytes>, ServerError> {
+    let parts: Option<Vec<Bytes>> = codec::split_collection(bytes, false).and_then(|parts| parts.into_iter().collect());
+    parts.ok_or_else(|| invalid(format!("Invalid null value in condition for {place}")))
+}
+
+/// The values of a tuple, none of them null.
+fn tuple_values(table: &Table, columns: &[usize], op: Op, bytes: &Bytes) -> Result<Vec<Bytes>, ServerError> {
+    let parts = codec::split_tuple(bytes, columns.len()).unwrap_or_else(|| vec![None; columns.len()]);
+    let told =
+        if op == Op::Eq { "Invalid null value for column" } else { "Invalid null value in condition for column" };
+    let each = parts.into_iter().zip(columns);
+    each.map(|(part, column)| part.ok_or_else(|| invalid(format!("{told} {}", table.columns[*column].name)))).collect()
+}
+
+fn in_tuple_values(table: &Table, columns: &[usize], bytes: &Bytes) -> Result<Vec<Bytes>, ServerError> {
+    let parts: Option<Vec<Bytes>> =
+        codec::split_tuple(bytes, columns.len()).and_then(|parts| parts.into_iter().collect());
+    parts.ok_or_else(|| invalid(format!("Invalid null value in condition for columns: [{}]", names(table, columns))))
 }
 
 fn names(table: &Table, columns: &[usize]) -> String {

@@ -15,7 +15,7 @@ use super::expr::{Checker, Env, Expr, Receiver};
 use super::functions::Function;
 use super::parser::not_modelled;
 use super::read::ReadExecution;
-use super::relations::{self, Rel};
+use super::relations::{self, Context, Facts, Rel, StatementKind};
 use super::row::RowView;
 use super::{Action, BindOptions, Bound};
 use crate::protocol::{ColumnSpec, ServerError};
@@ -47,8 +47,8 @@ pub struct SelectPlan {
     pub group_len: Option<usize>,
     /// Whether rows come last first.
     pub reversed: bool,
-    /// Whether ORDER BY was given.
-    pub is_ordered: bool,
+    /// The columns of ORDER BY.
+    pub order_by: Vec<usize>,
     /// LIMIT.
     pub limit: Option<Expr>,
     /// PER PARTITION LIMIT.
@@ -125,39 +125,33 @@ pub fn check(checker: &mut Checker<'_>, table: &Arc<Table>, select: &Select) -> 
         }
     }
     let inputs = builder.inputs;
-    let relations = relations::check(checker, &select.relations)?;
-    if !select.allow_filtering && relations::needs_filtering(table, &relations) {
-        return Err(invalid(relations::FILTERING));
-    }
+    let context = Context {
+        statement: StatementKind::Select,
+        allow_filtering: select.allow_filtering,
+        only_statics: select.selectors.is_some() && selects_only_statics(table, &inputs),
+    };
+    let (relations, facts) = relations::check(checker, &select.relations, context)?;
     if select.is_distinct {
-        for input in &inputs {
-            let (Input::Column(index) | Input::Meta(_, index)) = input;
-            let column = &table.columns[*index];
-            if !matches!(column.kind, ColumnKind::PartitionKey | ColumnKind::Static) {
-                return Err(invalid(format!(
-                    "SELECT DISTINCT queries must only request partition key columns and/or static columns (not {})",
-                    column.name
-                )));
-            }
-        }
+        check_distinct(table, select, &inputs, &facts)?;
     }
-    let by_partition = relations::names_partitions(table, &relations);
-    let reversed = ordering(table, select, &relations, by_partition)?;
-    let group_len = grouping(table, select, &relations)?;
-    let is_aggregate = group_len.is_some() || selected.iter().any(Selected::is_aggregate);
+    let group_len = grouping(table, select, &facts)?;
+    let aggregates = selected.iter().any(Selected::is_aggregate);
+    let is_aggregate = group_len.is_some() || aggregates;
+    if group_len.is_none() && aggregates && select.per_partition_limit.is_some() {
+        return Err(invalid("PER PARTITION LIMIT is not allowed with aggregate queries."));
+    }
+    let reversed = ordering(table, select, &facts)?;
+    facts.check_filtering(select.allow_filtering)?;
     let mut warnings = Vec::new();
-    if is_aggregate && group_len.is_none() {
-        if !by_partition {
+    if is_aggregate {
+        if !facts.has_key {
             warnings.push("Aggregation query used without partition key".to_owned());
-        } else if relations.iter().any(|r| matches!(r, Rel::In(i, _) if *i < table.partition_key_len)) {
+        } else if facts.has_key_in {
             warnings.push("Aggregation query used on multiple partition keys (IN restriction)".to_owned());
         }
     }
     let limit_receiver = |name: &str| Receiver::new(name, &CqlType::Int);
     let per_partition_limit = match &select.per_partition_limit {
-        Some(_) if select.is_distinct => {
-            return Err(invalid("PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries"));
-        }
         Some(term) => Some(checker.term(term, &limit_receiver("[per_partition_limit]"))?),
         None => None,
     };
@@ -187,7 +181,7 @@ pub fn check(checker: &mut Checker<'_>, table: &Arc<Table>, select: &Select) -> 
         is_aggregate,
         group_len,
         reversed,
-        is_ordered: !select.order_by.is_empty(),
+        order_by: select.order_by.iter().filter_map(|(name, _)| table.column_index(name)).collect(),
         limit,
         per_partition_limit,
         warnings,
@@ -242,10 +236,13 @@ impl SelectPlan {
             }
         };
         let row_limit = limit(&self.limit, "limit")?;
-        let partition_limit = limit(&self.per_partition_limit, "per partition limit")?;
+        let partition_limit = limit(&self.per_partition_limit, "limit")?;
         let tests = relations::bind(&self.table, &self.relations, &env)?;
         let plan = relations::plan(&self.table, tests)?;
-        if self.is_ordered && options.page_size.is_some() && plan.partitions.as_ref().is_some_and(|p| p.len() > 1) {
+        if !self.order_by.is_empty()
+            && options.page_size.is_some()
+            && plan.partitions.as_ref().is_some_and(|p| p.len() > 1)
+        {
             return Err(invalid(
                 "Cannot page queries with both ORDER BY and a IN restriction on the partition key; you must either remove the ORDER BY or the IN and sort client side, or disable paging for this query",
             ));
@@ -296,66 +293,118 @@ impl SelectPlan {
     }
 }
 
-/// Whether rows come last first.
-fn ordering(table: &Table, select: &Select, relations: &[Rel], by_partition: bool) -> Result<bool, ServerError> {
-    let Some((_, first_descending)) = select.order_by.first() else { return Ok(false) };
-    for (name, _) in &select.order_by {
-        let column = table
-            .column(name)
-            .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
-        if column.kind != ColumnKind::Clustering {
+/// Whether nothing but static columns is selected, beside the partition key.
+fn selects_only_statics(table: &Table, inputs: &[Input]) -> bool {
+    let kind = |input: &Input| {
+        let (Input::Column(index) | Input::Meta(_, index)) = input;
+        table.columns[*index].kind
+    };
+    inputs.iter().any(|input| kind(input) == ColumnKind::Static)
+        && inputs.iter().all(|input| matches!(kind(input), ColumnKind::PartitionKey | ColumnKind::Static))
+}
+
+fn check_distinct(table: &Table, select: &Select, inputs: &[Input], facts: &Facts) -> Result<(), ServerError> {
+    if select.per_partition_limit.is_some() {
+        return Err(invalid("PER PARTITION LIMIT is not allowed with SELECT DISTINCT queries"));
+    }
+    if facts.has_clustering || facts.others.iter().any(|index| table.columns[*index].kind != ColumnKind::Static) {
+        return Err(invalid(
+            "SELECT DISTINCT with WHERE clause only supports restriction by partition key and/or static columns.",
+        ));
+    }
+    for input in inputs {
+        let (Input::Column(index) | Input::Meta(_, index)) = input;
+        let column = &table.columns[*index];
+        if !matches!(column.kind, ColumnKind::PartitionKey | ColumnKind::Static) {
             return Err(invalid(format!(
-                "Order by is currently only supported on the clustered columns of the PRIMARY KEY, got {name}"
+                "SELECT DISTINCT queries must only request partition key columns and/or static columns (not {})",
+                column.name
             )));
         }
     }
-    if !by_partition {
-        return Err(invalid("ORDER BY is only supported when the partition key is restricted by an EQ or an IN."));
-    }
-    let mut reversed = None;
-    let mut expected = table.clustering().iter().enumerate();
-    for (name, descending) in &select.order_by {
-        // Columns fixed by `=` may be skipped.
-        let column = loop {
-            let Some((i, column)) = expected.next() else {
-                return Err(invalid(
-                    "Order by currently only supports the ordering of columns following their declared order in the PRIMARY KEY",
-                ));
-            };
-            if column.name == *name {
-                break column;
+    if facts.is_key_range {
+        for (index, column) in table.partition_key().iter().enumerate() {
+            if !inputs.contains(&Input::Column(index)) {
+                return Err(invalid(format!(
+                    "SELECT DISTINCT queries must request all the partition key columns (missing {})",
+                    column.name
+                )));
             }
-            if !relations::restricts_equally(relations, table.partition_key_len + i) {
-                return Err(invalid(
-                    "Order by currently only supports the ordering of columns following their declared order in the PRIMARY KEY",
-                ));
-            }
-        };
-        let this = column.descending != *descending;
-        if *reversed.get_or_insert(this) != this {
-            return Err(invalid("Unsupported order by relation"));
         }
     }
-    Ok(reversed.unwrap_or(*first_descending))
+    Ok(())
+}
+
+/// Whether rows come last first.
+fn ordering(table: &Table, select: &Select, facts: &Facts) -> Result<bool, ServerError> {
+    const IN_ORDER: &str =
+        "Order by currently only supports the ordering of columns following their declared order in the PRIMARY KEY";
+    // A column that is named twice counts once, in its first place and with its last direction.
+    let mut columns: Vec<(usize, bool)> = Vec::new();
+    for (name, descending) in &select.order_by {
+        let index = table
+            .column_index(name)
+            .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
+        match columns.iter_mut().find(|(present, _)| *present == index) {
+            Some(present) => present.1 = *descending,
+            None => columns.push((index, *descending)),
+        }
+    }
+    if columns.is_empty() {
+        return Ok(false);
+    }
+    if facts.uses_index {
+        return Err(invalid("ORDER BY with 2ndary indexes is not supported, except for ANN queries."));
+    }
+    if facts.is_key_range {
+        return Err(invalid("ORDER BY is only supported when the partition key is restricted by an EQ or an IN."));
+    }
+    let mut expected = table.partition_key_len;
+    let mut directions = Vec::new();
+    for (index, descending) in columns {
+        let column = &table.columns[index];
+        if column.kind != ColumnKind::Clustering {
+            return Err(invalid(format!(
+                "Order by is currently only supported on the clustered columns of the PRIMARY KEY, got {}",
+                column.name
+            )));
+        }
+        // Columns fixed by `=` may be skipped.
+        while expected != index {
+            if expected >= table.partition_key_len + table.clustering_len || !facts.equal.contains(&expected) {
+                return Err(invalid(IN_ORDER));
+            }
+            expected += 1;
+        }
+        expected += 1;
+        directions.push((index, descending != column.descending));
+    }
+    directions.sort_unstable();
+    let reversed = directions.first().is_some_and(|(_, reversed)| *reversed);
+    if directions.iter().any(|(_, other)| *other != reversed) {
+        return Err(invalid("Unsupported order by relation"));
+    }
+    Ok(reversed)
 }
 
 /// How many leading primary key columns make a group.
-fn grouping(table: &Table, select: &Select, relations: &[Rel]) -> Result<Option<usize>, ServerError> {
+fn grouping(table: &Table, select: &Select, facts: &Facts) -> Result<Option<usize>, ServerError> {
     if select.group_by.is_empty() {
         return Ok(None);
     }
+    let key_len = table.partition_key_len + table.clustering_len;
     let mut next = 0;
     for selector in &select.group_by {
         let Selector::Column(name) = selector else { return Err(not_modelled("GROUP BY a function")) };
         let index = table
             .column_index(name)
             .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
-        if index >= table.partition_key_len + table.clustering_len {
+        if index >= key_len {
             return Err(invalid(format!(
                 "Group by is currently only supported on the columns of the PRIMARY KEY, got {name}"
             )));
         }
-        while next < index && relations::restricts_equally(relations, next) {
+        while next < key_len && next != index && facts.equal.contains(&next) {
             next += 1;
         }
         if index != next {
@@ -367,6 +416,9 @@ fn grouping(table: &Table, select: &Select, relations: &[Rel]) -> Result<Option<
     }
     if next < table.partition_key_len {
         return Err(invalid("Group by is not supported on only a part of the partition key"));
+    }
+    if next > table.partition_key_len && select.is_distinct {
+        return Err(invalid("Grouping on clustering columns is not allowed for SELECT DISTINCT queries"));
     }
     Ok(Some(next))
 }

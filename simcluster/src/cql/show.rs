@@ -1,0 +1,98 @@
+//! Terms, types and relations as messages show them.
+
+use super::ast::{InValues, Op, Relation, Term, TypeName};
+
+/// A term as messages show it.
+#[must_use]
+pub fn term(shown: &Term) -> String {
+    match shown {
+        Term::Null => "NULL".to_owned(),
+        Term::String(s) => format!("'{s}'"),
+        Term::Integer(s) | Term::Float(s) | Term::Uuid(s) | Term::Duration(s) => s.clone(),
+        Term::Blob(s) => format!("0x{s}"),
+        Term::Boolean(b) => b.to_string(),
+        Term::Marker(_) => "?".to_owned(),
+        Term::List(items) => format!("[{}]", terms(items)),
+        Term::Set(items) => format!("{{{}}}", terms(items)),
+        Term::Map(pairs) => {
+            let pairs: Vec<_> = pairs.iter().map(|(k, v)| format!("{}: {}", term(k), term(v))).collect();
+            format!("{{{}}}", pairs.join(", "))
+        }
+        Term::Udt(fields) => {
+            let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}: {}", term(value))).collect();
+            format!("{{{}}}", fields.join(", "))
+        }
+        Term::Tuple(items) => format!("({})", terms(items)),
+        Term::Call(name, arguments) => {
+            let keyspace = name.keyspace.as_ref().map(|k| format!("{k}.")).unwrap_or_default();
+            format!("{keyspace}{}({})", name.name, terms(arguments))
+        }
+        Term::Cast(type_name, inner) => format!("({}){}", self::type_name(type_name), term(inner)),
+        Term::Column(name) => name.clone(),
+    }
+}
+
+fn terms(shown: &[Term]) -> String {
+    shown.iter().map(term).collect::<Vec<_>>().join(", ")
+}
+
+/// A type as it was written.
+#[must_use]
+pub fn type_name(shown: &TypeName) -> String {
+    match shown {
+        TypeName::Named(name) => match &name.keyspace {
+            Some(keyspace) => format!("{keyspace}.{}", name.name),
+            None => name.name.clone(),
+        },
+        TypeName::List(element) => format!("list<{}>", type_name(element)),
+        TypeName::Set(element) => format!("set<{}>", type_name(element)),
+        TypeName::Map(key, value) => format!("map<{}, {}>", type_name(key), type_name(value)),
+        TypeName::Tuple(parts) => format!("tuple<{}>", parts.iter().map(type_name).collect::<Vec<_>>().join(", ")),
+        TypeName::Frozen(inner) => format!("frozen<{}>", type_name(inner)),
+        TypeName::Vector(element, dimensions) => format!("vector<{}, {dimensions}>", type_name(element)),
+    }
+}
+
+/// A relation as messages show it.
+#[must_use]
+pub fn relation(shown: &Relation) -> String {
+    match shown {
+        Relation::Compare { column, op, term: value } => format!("{column} {} {}", operator(*op), term(value)),
+        Relation::In { column, values } => format!("{column} IN {}", in_values(values)),
+        Relation::Tuple { columns, op, term: value } => {
+            format!("({}) {} {}", columns.join(", "), operator(*op), term(value))
+        }
+        Relation::TupleIn { columns, values } => format!("({}) IN {}", columns.join(", "), in_values(values)),
+        Relation::Token { columns, op, term: value } => {
+            format!("token({}) {} {}", columns.join(", "), operator(*op), term(value))
+        }
+        Relation::Contains { column, key, term: value } => {
+            format!("{column} CONTAINS {}{}", if *key { "KEY " } else { "" }, term(value))
+        }
+        Relation::Element { column, key, op, term: value } => {
+            format!("{column}[{}] {} {}", term(key), operator(*op), term(value))
+        }
+        Relation::NotNull(column) => format!("{column} IS NOT NULL"),
+        Relation::Like(column, value) => format!("{column} LIKE {}", term(value)),
+    }
+}
+
+fn in_values(shown: &InValues) -> String {
+    match shown {
+        InValues::Terms(items) => format!("({})", terms(items)),
+        InValues::Marker(_) => "?".to_owned(),
+    }
+}
+
+/// A comparison operator.
+#[must_use]
+pub const fn operator(op: Op) -> &'static str {
+    match op {
+        Op::Eq => "=",
+        Op::Ne => "!=",
+        Op::Lt => "<",
+        Op::Le => "<=",
+        Op::Gt => ">",
+        Op::Ge => ">=",
+    }
+}
