@@ -19,7 +19,7 @@
 //! - [`Query`]: options of one call and the methods that end it: `execute`, `all`, `one`, `optional`, `pages`,
 //!   `stream`, `apply`.
 //! - [`Error`]: what went wrong, what was tried, and what the request may have left behind ([`Certainty`]).
-//! - [`policy`]: load balancing, retries, reconnection, timestamps, address translation, all replaceable.
+//! - [`policy`]: load balancing, retries, speculation, reconnection, timestamps, address translation, all replaceable.
 //! - [`value`]: CQL types and the Rust types that become them.
 //! - [`ClusterSnapshot`]: nodes, token ring and schema.
 //! - [`mod@env`]: where sockets, time, randomness and tasks come from; a simulation passes its own.
@@ -45,11 +45,12 @@ pub use env::Environment;
 #[cfg(feature = "mutants")]
 pub use env::mutants;
 pub use error::{Attempt, AttemptKind, AttemptOutcome, Certainty, Error, ErrorKind, Result};
-pub use execution::{Explanation, MetricsSnapshot, PlannedNode};
+pub use execution::{Explanation, MetricsSnapshot, PlannedNode, RequestKind, RequestTracker, TrackedRequest};
 pub use pool::NodeState;
 pub use protocol::{BatchType, Consistency, ProtocolVersion, SerialConsistency};
 pub use session::{
-    Applied, BatchQuery, CloseReport, NodeStatus, Page, Pages, Query, QueryResult, RowStream, Session, SessionBuilder,
+    Applied, BatchQuery, CloseReport, NodeMetrics, NodeStatus, Page, Pages, PagingState, Query, QueryResult,
+    QueryTrace, RowStream, Session, SessionBuilder, TraceEvent,
 };
 pub use statement::{PreparedStatement, Profile, Statement};
 pub use topology::ClusterSnapshot;

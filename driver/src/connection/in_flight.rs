@@ -14,6 +14,8 @@
 //!
 //! Native protocol v5, section 2.4.1.3.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use super::{CallError, CloseReason};
@@ -50,7 +52,8 @@ impl StreamId {
 pub(super) struct InFlight {
     slots: Vec<Slot>,
     free: Vec<StreamId>,
-    waiting: usize,
+    /// Changed only by whoever may change the table; others may read it at any time.
+    waiting: SharedCount,
     orphaned: usize,
 }
 
@@ -90,15 +93,30 @@ pub(super) enum Delivery {
     Foreign,
 }
 
+/// A number with one writer at a time and readers at any time.
+#[derive(Debug)]
+struct SharedCount(Arc<AtomicUsize>);
+
+impl SharedCount {
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Cheaper than a read-modify-write, which one writer does not need.
+    fn change(&self, by: isize) {
+        self.0.store(self.get().wrapping_add_signed(by), Ordering::Relaxed);
+    }
+}
+
 impl InFlight {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(waiting: Arc<AtomicUsize>) -> Self {
         // Slot 0 stays free for ever: its id is the heartbeat's, which is tracked elsewhere.
-        Self { slots: vec![Slot::Free], free: Vec::new(), waiting: 0, orphaned: 0 }
+        Self { slots: vec![Slot::Free], free: Vec::new(), waiting: SharedCount(waiting), orphaned: 0 }
     }
 
     /// Requests whose callers wait.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting
+        self.waiting.get()
     }
 
     /// Ids that cannot be used because their answer is overdue.
@@ -116,7 +134,7 @@ impl InFlight {
 
     /// Gives `id`, which [`Self::next_id`] just returned, to a request.
     pub(super) fn occupy(&mut self, id: StreamId, request: Waiting) {
-        self.waiting += 1;
+        self.waiting.change(1);
         match self.free.pop() {
             Some(popped) => {
                 debug_assert_eq!(popped, id);
@@ -131,7 +149,7 @@ impl InFlight {
         let Some(slot) = self.slots.get_mut(id.index()) else { return Delivery::Foreign };
         match slot {
             Slot::Waiting(_) => {
-                self.waiting -= 1;
+                self.waiting.change(-1);
                 match std::mem::replace(slot, Slot::Done(Ok(answer))) {
                     Slot::Waiting(request) => Delivery::Caller(request.waker),
                     _ => Delivery::Orphan,
@@ -184,7 +202,7 @@ impl InFlight {
     pub(super) fn give_up(&mut self, id: StreamId) {
         match self.slots[id.index()] {
             Slot::Waiting(_) => {
-                self.waiting -= 1;
+                self.waiting.change(-1);
                 self.orphaned += 1;
                 self.slots[id.index()] = Slot::Orphaned;
             }
@@ -210,7 +228,7 @@ impl InFlight {
             if *deadline > now {
                 earliest = Some(earliest.map_or(*deadline, |earliest| earliest.min(*deadline)));
             } else if let Slot::Waiting(request) = std::mem::replace(slot, Slot::TimedOut { answered: false }) {
-                self.waiting -= 1;
+                self.waiting.change(-1);
                 self.orphaned += 1;
                 wake.push(request.waker);
             }
@@ -234,7 +252,7 @@ impl InFlight {
                 false => CallError::MaybeSent(reason.clone()),
             };
             if let Slot::Waiting(request) = std::mem::replace(slot, Slot::Done(Err(error))) {
-                self.waiting -= 1;
+                self.waiting.change(-1);
                 wake.push(request.waker);
             }
         }
@@ -271,7 +289,7 @@ mod tests {
 
     #[test]
     fn an_answer_reaches_its_caller_and_frees_the_id() {
-        let mut table = InFlight::new();
+        let mut table = InFlight::new(Arc::default());
         let (first, second) = (request(&mut table, 1, None), request(&mut table, 2, None));
         assert_ne!(first, second);
         assert!(matches!(table.handle_answer(first, answer(7)), Delivery::Caller(_)));
@@ -282,7 +300,7 @@ mod tests {
 
     #[test]
     fn an_orphaned_id_is_not_reused_before_its_late_answer() {
-        let mut table = InFlight::new();
+        let mut table = InFlight::new(Arc::default());
         let orphan = request(&mut table, 1, None);
         table.give_up(orphan);
         assert_eq!((table.waiting(), table.orphaned()), (0, 1));
@@ -295,7 +313,7 @@ mod tests {
     async fn a_request_times_out_at_its_deadline_and_not_before() {
         let now = Instant::now();
         let (due, mut wake) = (now + Duration::from_secs(1), Vec::new());
-        let mut table = InFlight::new();
+        let mut table = InFlight::new(Arc::default());
         let id = request(&mut table, 1, Some(due));
         let later = request(&mut table, 2, Some(due + Duration::from_secs(1)));
         assert_eq!(table.handle_timeout(now, &mut wake), Some(due));
@@ -310,7 +328,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_between_timeout_and_notice_frees_the_id_once() {
         let now = Instant::now();
-        let mut table = InFlight::new();
+        let mut table = InFlight::new(Arc::default());
         let id = request(&mut table, 1, Some(now));
         table.handle_timeout(now, &mut Vec::new());
         assert!(matches!(table.handle_answer(id, answer(1)), Delivery::Orphan));
@@ -321,7 +339,7 @@ mod tests {
 
     #[test]
     fn answers_nobody_asked_for_are_foreign() {
-        let mut table = InFlight::new();
+        let mut table = InFlight::new(Arc::default());
         let id = request(&mut table, 1, None);
         assert!(matches!(table.handle_answer(id, answer(1)), Delivery::Caller(_)));
         assert!(matches!(table.handle_answer(id, answer(2)), Delivery::Foreign), "second answer");
@@ -333,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_lost_connection_fails_each_caller_by_what_was_handed_over() {
-        let mut table = InFlight::new();
+        let mut table = InFlight::new(Arc::default());
         let (sent, cut) = (request(&mut table, 10, None), request(&mut table, 20, None));
         let mut wake = Vec::new();
         table.handle_close(&CloseReason::PeerClosed, 19, &mut wake);
@@ -344,7 +362,7 @@ mod tests {
 
     #[test]
     fn the_last_id_is_the_greatest_the_wire_can_carry() {
-        let mut table = InFlight::new();
+        let mut table = InFlight::new(Arc::default());
         let last = (1..=i16::MAX).map(|_| request(&mut table, 0, None)).last();
         assert_eq!(last, StreamId::from_wire(i16::MAX));
         assert_eq!(table.next_id(), None);
@@ -354,7 +372,7 @@ mod tests {
         /// Random histories against a plain list of what each id should be doing.
         #[test]
         fn no_history_gives_one_id_to_two_requests(steps in prop::collection::vec((0u8..4, any::<prop::sample::Index>()), 0..200)) {
-            let mut table = InFlight::new();
+            let mut table = InFlight::new(Arc::default());
             let (mut waiting, mut orphaned) = (Vec::new(), Vec::new());
             for (step, index) in steps {
                 match step {

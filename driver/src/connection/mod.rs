@@ -55,6 +55,17 @@ pub struct Connection {
     handle: Arc<Handle>,
 }
 
+/// How a connection is doing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ConnectionLoad {
+    /// Whether new calls are taken.
+    pub is_usable: bool,
+    /// See [`Connection::is_suspect`].
+    pub is_suspect: bool,
+    /// Answers the node owes, those to given-up requests included.
+    pub in_flight: usize,
+}
+
 /// Closes the connection when the last clone is gone.
 struct Handle {
     shared: Arc<Shared>,
@@ -112,7 +123,7 @@ impl Connection {
 
     /// Whether new calls are taken.
     pub fn is_usable(&self) -> bool {
-        self.handle.shared.lock().refusal().is_none()
+        self.handle.shared.is_usable()
     }
 
     /// Whether recent requests got no answer at all: prefer other nodes until that is settled.
@@ -120,9 +131,19 @@ impl Connection {
         self.handle.shared.lock().is_suspect
     }
 
+    /// What load balancing asks, under one lock.
+    pub(crate) fn load(&self) -> ConnectionLoad {
+        let state = self.handle.shared.lock();
+        ConnectionLoad {
+            is_usable: state.refusal().is_none(),
+            is_suspect: state.is_suspect,
+            in_flight: state.in_flight.waiting() + state.in_flight.orphaned(),
+        }
+    }
+
     /// Requests whose callers wait.
     pub fn in_flight(&self) -> usize {
-        self.handle.shared.lock().in_flight.waiting()
+        self.handle.shared.waiting()
     }
 
     /// Requests given up whose answers are still owed. They are load on the node all the same.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
@@ -31,6 +32,10 @@ pub(super) struct Shared {
     in_flight_max: usize,
     orphans_max: usize,
     write_buffer_max: usize,
+    /// Requests whose callers wait, readable without the lock.
+    waiting: Arc<AtomicUsize>,
+    /// Whether new calls are refused; follows [`State::refusal`].
+    is_refusing: Arc<AtomicBool>,
     state: Mutex<State>,
     /// Whoever holds `state` may only try to lock this: the I/O task locks them the other way.
     wire: Mutex<Wire>,
@@ -51,6 +56,8 @@ pub(super) struct State {
     /// The I/O task shall send a heartbeat now.
     pub(super) is_probe_requested: bool,
     pub(super) stats: ConnectionStats,
+    /// See [`Shared::is_usable`].
+    is_refusing: Arc<AtomicBool>,
     close_requested: Option<CloseReason>,
     retiring: Option<CloseReason>,
     closed: Option<CloseReason>,
@@ -60,6 +67,8 @@ pub(super) struct State {
 impl Shared {
     pub(super) fn new(config: &ConnectionConfig, compression: Option<Compression>, wire: Wire) -> Self {
         let version = config.protocol_version;
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let is_refusing = Arc::new(AtomicBool::new(false));
         Self {
             address: config.address,
             version,
@@ -67,10 +76,12 @@ impl Shared {
             in_flight_max: config.in_flight_max.min(IN_FLIGHT_LIMIT),
             orphans_max: config.orphans_max,
             write_buffer_max: config.write_buffer_max,
+            waiting: Arc::clone(&waiting),
+            is_refusing: Arc::clone(&is_refusing),
             state: Mutex::new(State {
                 queue: Vec::new(),
                 queued: 0,
-                in_flight: InFlight::new(),
+                in_flight: InFlight::new(waiting),
                 deadlines: Deadlines::new(Instant::now()),
                 is_flush_due: false,
                 io_task: None,
@@ -78,6 +89,7 @@ impl Shared {
                 is_suspect: false,
                 is_probe_requested: false,
                 stats: ConnectionStats::default(),
+                is_refusing,
                 close_requested: None,
                 retiring: None,
                 closed: None,
@@ -95,6 +107,16 @@ impl Shared {
     /// Locks the byte stream. Never while the state is locked.
     pub(super) fn lock_wire(&self) -> MutexGuard<'_, Wire> {
         self.wire.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether new calls are taken, as last known: a call finds out for certain.
+    pub(super) fn is_usable(&self) -> bool {
+        !self.is_refusing.load(Ordering::Relaxed)
+    }
+
+    /// Requests whose callers wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Queues a request and gives it a stream id.
@@ -210,6 +232,7 @@ impl Shared {
         let mut state = self.lock();
         if state.close_requested.is_none() {
             state.close_requested = Some(reason);
+            state.is_refusing.store(true, Ordering::Relaxed);
             state.wake_io_task();
         }
     }
@@ -229,6 +252,7 @@ impl State {
 
     fn retire(&mut self, reason: CloseReason) {
         self.retiring = Some(reason);
+        self.is_refusing.store(true, Ordering::Relaxed);
         self.wake_io_task();
         self.watchers.drain(..).for_each(Waker::wake);
     }
@@ -248,6 +272,7 @@ impl State {
         self.io_task = None;
         self.sink = None;
         self.closed = Some(reason);
+        self.is_refusing.store(true, Ordering::Relaxed);
         wake.append(&mut self.watchers);
     }
 

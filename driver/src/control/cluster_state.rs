@@ -23,7 +23,7 @@ impl ClusterView {
     }
 
     pub(crate) fn health(&self, index: NodeIndex) -> NodeHealth {
-        self.pool(index).map_or(NodeHealth { is_up: false, in_flight: 0 }, |pool| pool.health())
+        self.pool(index).map_or(NodeHealth::default(), |pool| pool.health())
     }
 }
 

@@ -13,16 +13,18 @@ use std::time::Duration;
 use tracing::debug;
 use uuid::Uuid;
 
-use super::listener::NodeListeners;
-use super::metadata_queries::{MetadataError, Topology, read_keyspaces, read_topology};
+use super::listener::{NodeListeners, SchemaListeners};
+use super::metadata_queries::{MetadataError, Topology, read_topology};
 use super::refresh_window::RefreshWindows;
+use super::schema_queries::SchemaReader;
+use super::schema_scope::SchemaScope;
 use crate::connection::{ConnectError, Connection, EventSink};
 use crate::env::{Environment, Instant, timeout};
 use crate::policy::{AddressTranslation, LoadBalancing, Reconnection};
 use crate::pool::ConnectionFactory;
 use crate::protocol::response::Message;
 use crate::protocol::{EventKind, ProtocolVersion};
-use crate::topology::{ClusterSnapshot, Node, Schema};
+use crate::topology::{ClusterSnapshot, KeyspaceFilter, Node, Schema};
 
 /// What the control connection needs to know.
 pub(crate) struct ControlSettings {
@@ -33,7 +35,10 @@ pub(crate) struct ControlSettings {
     pub load_balancing: Arc<dyn LoadBalancing>,
     pub translation: Arc<dyn AddressTranslation>,
     pub windows: RefreshWindows,
+    /// Which keyspaces have their contents read.
+    pub keyspace_filter: KeyspaceFilter,
     pub node_listeners: NodeListeners,
+    pub schema_listeners: SchemaListeners,
     /// Time between two reads of the list of nodes while no event arrives.
     pub refresh_interval: Duration,
     /// Limit of opening a control connection, reading included, and of each later refresh.
@@ -93,7 +98,7 @@ pub(super) fn build_snapshot(
             node.address = known.address;
         }
     }
-    ClusterSnapshot::build(&topology.cluster_name, nodes, schema)
+    ClusterSnapshot::build(&topology.cluster_name, topology.partitioner, nodes, schema, previous)
 }
 
 /// Tries the addresses in order and returns the first that works, or why each did not.
@@ -129,7 +134,9 @@ async fn establish(
                 settings.factory.lower_version(common);
             }
             if control.connection.version() <= settings.factory.version() {
-                let schema = Schema { keyspaces: read_keyspaces(&control.connection, None, deadline).await? };
+                let reader =
+                    SchemaReader { connection: &control.connection, filter: &settings.keyspace_filter, deadline };
+                let schema = reader.read(&SchemaScope::All, &Schema::default()).await?;
                 return Ok(Established { control, topology, schema });
             }
         }

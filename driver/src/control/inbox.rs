@@ -16,7 +16,8 @@ use uuid::Uuid;
 use super::control_connection::ControlSettings;
 use super::listener::{NodeEvent, NodeListeners};
 use super::node_tracker::NodeTracker;
-use super::refresh_window::{RefreshRequest, RefreshWindow, SchemaScope};
+use super::refresh_window::{RefreshRequest, RefreshWindow};
+use super::schema_scope::SchemaScope;
 use crate::connection::EventSink;
 use crate::env::{Environment, Instant};
 use crate::pool::{NodeState, PoolObserver, Signal};
@@ -39,7 +40,8 @@ pub(super) struct Pending {
 /// A refresh somebody waits for.
 #[derive(Default)]
 pub(super) struct Urgent {
-    pub(super) scope: Option<SchemaScope>,
+    pub(super) nodes: bool,
+    pub(super) schema: Option<SchemaScope>,
     pub(super) waiters: Vec<oneshot::Sender<()>>,
 }
 
@@ -89,7 +91,7 @@ impl Inbox {
                 pending.window.handle_event(now, RefreshRequest::Status { address, is_up: false }, random);
             }
             Event::SchemaChange(change) => {
-                pending.window.handle_event(now, RefreshRequest::Keyspace(change.keyspace), random);
+                pending.window.handle_event(now, RefreshRequest::Schema(SchemaScope::from(&change)), random);
             }
             _ => {}
         }
@@ -97,17 +99,18 @@ impl Inbox {
         self.signal.raise(WORK);
     }
 
-    /// Asks for the list of nodes and perhaps some of the schema to be read at once.
-    pub(super) fn request_now(&self, scope: Option<SchemaScope>) -> oneshot::Receiver<()> {
+    /// Asks for the list of nodes, some of the schema, or both to be read at once.
+    pub(super) fn request_now(&self, nodes: bool, schema: Option<SchemaScope>) -> oneshot::Receiver<()> {
         let (done, waiter) = oneshot::channel();
-        self.add_urgent(scope, Some(done));
+        self.add_urgent(nodes, schema, Some(done));
         waiter
     }
 
-    fn add_urgent(&self, scope: Option<SchemaScope>, waiter: Option<oneshot::Sender<()>>) {
+    fn add_urgent(&self, nodes: bool, schema: Option<SchemaScope>, waiter: Option<oneshot::Sender<()>>) {
         let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
         let urgent = pending.urgent.get_or_insert_default();
-        urgent.scope = SchemaScope::merge(urgent.scope.take(), scope);
+        urgent.nodes |= nodes;
+        urgent.schema = SchemaScope::joined(urgent.schema.take(), schema);
         urgent.waiters.extend(waiter);
         drop(pending);
         self.signal.raise(WORK);
@@ -120,7 +123,7 @@ impl PoolObserver for Inbox {
     }
 
     fn on_stranger(&self) {
-        self.add_urgent(None, None);
+        self.add_urgent(true, None, None);
     }
 
     fn on_version_lowered(&self) {

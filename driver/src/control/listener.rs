@@ -1,4 +1,4 @@
-//! What applications can learn about nodes as it happens.
+//! What applications can learn about nodes and schema as it happens.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,7 +8,7 @@ use tracing::error;
 use uuid::Uuid;
 
 use crate::pool::NodeState;
-use crate::topology::Node;
+use crate::topology::{Node, SchemaChange};
 
 /// Something happened to a node, as this session sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +58,34 @@ impl NodeListeners {
         for listener in &self.0 {
             if catch_unwind(AssertUnwindSafe(|| listener.on_node_event(event))).is_err() {
                 error!(?event, "a node listener panicked");
+            }
+        }
+    }
+}
+
+/// Is told about the schema. Any `Fn(&SchemaChange)` is one.
+pub trait SchemaListener: Send + Sync {
+    /// Takes one change, after [`ClusterSnapshot`](crate::ClusterSnapshot) has it. Called by the session's own tasks:
+    /// return at once and never wait. The schema the session begins with is no change.
+    fn on_schema_change(&self, change: &SchemaChange);
+}
+
+impl<F: Fn(&SchemaChange) + Send + Sync> SchemaListener for F {
+    fn on_schema_change(&self, change: &SchemaChange) {
+        self(change);
+    }
+}
+
+/// All listeners of a session, in the order they were configured.
+#[derive(Clone, Default)]
+pub(crate) struct SchemaListeners(pub(crate) Vec<Arc<dyn SchemaListener>>);
+
+impl SchemaListeners {
+    /// Tells every listener. One that panics is logged and spoils nothing: the task that tells it must live on.
+    pub(super) fn tell(&self, change: &SchemaChange) {
+        for listener in &self.0 {
+            if catch_unwind(AssertUnwindSafe(|| listener.on_schema_change(change))).is_err() {
+                error!("a schema listener panicked");
             }
         }
     }

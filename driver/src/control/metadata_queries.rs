@@ -1,4 +1,4 @@
-//! Reads nodes and schema from the system tables.
+//! Reads the nodes from the system tables, and how any system table is read.
 //!
 //! # Invariants
 //!
@@ -7,9 +7,8 @@
 //!
 //! # Source
 //!
-//! `system.local`, `system.peers_v2` (Cassandra 4.0), `system.peers`, and `system_schema` of Cassandra 3.0 and later.
+//! `system.local`, `system.peers_v2` (Cassandra 4.0), `system.peers`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -24,11 +23,8 @@ use crate::policy::AddressTranslation;
 use crate::protocol::request::{EnvelopeOptions, Parameters, Query};
 use crate::protocol::response::{Message, ResultBody, Rows, ServerError, ServerErrorKind};
 use crate::protocol::{Consistency, DecodeError};
-use crate::topology::{
-    ColumnKind, ColumnMetadata, KeyspaceMetadata, Node, Replication, Schema, TableMetadata, Token, UserTypeMetadata,
-    parse_cql_type,
-};
-use crate::value::{CqlRow, RowError, RowIterator, UserType};
+use crate::topology::{Node, Partitioner, Token};
+use crate::value::{CqlRow, RowError, RowIterator};
 
 /// Why the system tables could not be read.
 #[derive(Debug)]
@@ -74,6 +70,7 @@ pub(crate) struct Topology {
     pub local_host_id: Uuid,
     pub nodes: Vec<Node>,
     pub schema_version: Option<Uuid>,
+    pub partitioner: Partitioner,
 }
 
 /// Runs a query to its last page.
@@ -125,7 +122,9 @@ pub(super) async fn read_topology(
 ) -> Result<Topology, MetadataError> {
     let local_rows = query_rows(connection, "SELECT * FROM system.local WHERE key='local'", deadline).await?;
     let local_row = local_rows.first().ok_or(MetadataError::NoLocalRow)?;
-    let local = local_node(local_row, dialled).ok_or(MetadataError::NoLocalRow)?;
+    let partitioner =
+        text(local_row, "partitioner").map_or(Partitioner::Murmur3, |class| Partitioner::from_class(&class));
+    let local = local_node(local_row, dialled, partitioner).ok_or(MetadataError::NoLocalRow)?;
     let peer_rows = match query_peers(connection, *use_peers_v2, deadline).await {
         Err(MetadataError::Server(error)) if *use_peers_v2 && is_peers_v2_missing(&error) => {
             debug!(%error, "no system.peers_v2, reading system.peers");
@@ -138,14 +137,14 @@ pub(super) async fn read_topology(
     let local_host_id = local.host_id;
     let mut nodes = vec![local];
     for row in &peer_rows {
-        match peer_node(row, dialled.port(), translation) {
+        match peer_node(row, dialled.port(), translation, partitioner) {
             Some(node) if is_same_node(&node, &nodes[0]) => {}
             Some(node) => nodes.push(node),
             None => warn!("skipping an incomplete row of the peers table"),
         }
     }
     let cluster_name = text(local_row, "cluster_name").unwrap_or_default();
-    Ok(Topology { cluster_name, local_host_id, nodes, schema_version })
+    Ok(Topology { cluster_name, local_host_id, nodes, schema_version, partitioner })
 }
 
 /// Whether the node says that it has no such table, rather than that it cannot read it at the moment.
@@ -168,18 +167,23 @@ async fn query_peers(connection: &Connection, v2: bool, deadline: Instant) -> Re
 }
 
 /// The node that was asked: reachable where it was dialled, whatever its table says.
-fn local_node(row: &CqlRow, dialled: SocketAddr) -> Option<Node> {
+fn local_node(row: &CqlRow, dialled: SocketAddr, partitioner: Partitioner) -> Option<Node> {
     let announced = native_address(row, &["broadcast_address", "listen_address"])
         .map_or(dialled, |address| SocketAddr::new(address, native_port(row).unwrap_or(dialled.port())));
-    node(row, dialled, announced)
+    node(row, dialled, announced, partitioner)
 }
 
-fn peer_node(row: &CqlRow, default_port: u16, translation: &dyn AddressTranslation) -> Option<Node> {
+fn peer_node(
+    row: &CqlRow,
+    default_port: u16,
+    translation: &dyn AddressTranslation,
+    partitioner: Partitioner,
+) -> Option<Node> {
     let address = native_address(row, &["peer"])?;
     let announced = SocketAddr::new(address, native_port(row).unwrap_or(default_port));
     // A row without a schema version belongs to a node that has not finished joining.
     row.get::<Option<Uuid>>("schema_version").ok().flatten()?;
-    node(row, translation.translate(announced), announced)
+    node(row, translation.translate(announced), announced, partitioner)
 }
 
 /// Where the node says clients reach it. A node that serves clients on all its addresses announces the unspecified one:
@@ -197,10 +201,15 @@ fn native_port(row: &CqlRow) -> Option<u16> {
     ["native_port", "native_transport_port", "rpc_port"].iter().find_map(|column| port(row, column))
 }
 
-fn node(row: &CqlRow, address: SocketAddr, announced_address: SocketAddr) -> Option<Node> {
-    let tokens: Option<BTreeSet<String>> = row.get("tokens").ok()?;
-    let mut tokens: Vec<Token> = tokens?.iter().filter_map(|text| Token::parse(text)).collect();
+fn node(row: &CqlRow, address: SocketAddr, announced_address: SocketAddr, partitioner: Partitioner) -> Option<Node> {
+    let tokens: Vec<&str> = row.get::<Option<_>>("tokens").ok()??;
     if tokens.is_empty() {
+        return None;
+    }
+    // Those of other partitioners mean nothing here.
+    let is_known = partitioner == Partitioner::Murmur3;
+    let mut tokens: Vec<Token> = tokens.iter().filter(|_| is_known).filter_map(|text| Token::parse(text)).collect();
+    if tokens.is_empty() && is_known {
         return None;
     }
     tokens.sort_unstable();
@@ -229,129 +238,4 @@ fn port(row: &CqlRow, column: &str) -> Option<u16> {
     u16::try_from(port).ok().filter(|port| *port != 0)
 }
 
-/// Reads all keyspaces, or one.
-pub(super) async fn read_keyspaces(
-    connection: &Connection,
-    only: Option<&str>,
-    deadline: Instant,
-) -> Result<BTreeMap<String, Arc<KeyspaceMetadata>>, MetadataError> {
-    let condition =
-        only.map_or_else(String::new, |name| format!(" WHERE keyspace_name = '{}'", name.replace('\'', "''")));
-    let select = |table: &str| format!("SELECT * FROM system_schema.{table}{condition}");
-    let keyspaces = query_rows(connection, &select("keyspaces"), deadline).await?;
-    let tables = query_rows(connection, &select("tables"), deadline).await?;
-    let columns = query_rows(connection, &select("columns"), deadline).await?;
-    let types = query_rows(connection, &select("types"), deadline).await?;
-    Ok(build_keyspaces(&keyspaces, &tables, &columns, &types))
-}
-
-fn build_keyspaces(
-    keyspaces: &[CqlRow],
-    tables: &[CqlRow],
-    columns: &[CqlRow],
-    types: &[CqlRow],
-) -> BTreeMap<String, Arc<KeyspaceMetadata>> {
-    let mut built: BTreeMap<String, KeyspaceMetadata> = BTreeMap::new();
-    for row in keyspaces {
-        let Some(name) = text(row, "keyspace_name") else { continue };
-        let options: BTreeMap<String, String> = row.get("replication").unwrap_or_default();
-        let keyspace = KeyspaceMetadata {
-            name: name.clone(),
-            replication: Replication::from_options(&options),
-            durable_writes: row.get::<Option<bool>>("durable_writes").ok().flatten().unwrap_or(true),
-            tables: BTreeMap::new(),
-            user_types: BTreeMap::new(),
-        };
-        built.insert(name, keyspace);
-    }
-    add_types(&mut built, types);
-    for row in tables {
-        let (Some(keyspace_name), Some(name)) = (text(row, "keyspace_name"), text(row, "table_name")) else { continue };
-        let Some(keyspace) = built.get_mut(&keyspace_name) else { continue };
-        let table = TableMetadata {
-            keyspace: keyspace_name,
-            name: name.clone(),
-            id: row.get::<Option<Uuid>>("id").ok().flatten(),
-            columns: Vec::new(),
-            comment: text(row, "comment").unwrap_or_default(),
-            default_time_to_live: row.get::<Option<i32>>("default_time_to_live").ok().flatten().unwrap_or(0),
-        };
-        keyspace.tables.insert(name, table);
-    }
-    for row in columns {
-        let (Some(keyspace_name), Some(table_name)) = (text(row, "keyspace_name"), text(row, "table_name")) else {
-            continue;
-        };
-        let Some(keyspace) = built.get_mut(&keyspace_name) else { continue };
-        let Some(column) = column(row, &keyspace.user_types) else { continue };
-        if let Some(table) = keyspace.tables.get_mut(&table_name) {
-            table.columns.push(column);
-        }
-    }
-    for keyspace in built.values_mut() {
-        for table in keyspace.tables.values_mut() {
-            table.columns.sort_by(|a, b| (a.kind, a.position, &a.name).cmp(&(b.kind, b.position, &b.name)));
-        }
-    }
-    built.into_iter().map(|(name, keyspace)| (name, Arc::new(keyspace))).collect()
-}
-
-/// Adds user-defined types. A type may use others of its keyspace in any order, so passes repeat until nothing is new.
-fn add_types(keyspaces: &mut BTreeMap<String, KeyspaceMetadata>, rows: &[CqlRow]) {
-    for _ in 0..TYPE_PASSES_MAX {
-        let mut is_changed = false;
-        for row in rows {
-            let (Some(keyspace_name), Some(name)) = (text(row, "keyspace_name"), text(row, "type_name")) else {
-                continue;
-            };
-            let Some(keyspace) = keyspaces.get_mut(&keyspace_name) else { continue };
-            let names: Vec<String> = row.get("field_names").unwrap_or_default();
-            let texts: Vec<String> = row.get("field_types").unwrap_or_default();
-            let known = &keyspace.user_types;
-            let find = |name: &str| known.get(name).map(|metadata| Arc::clone(&metadata.user_type));
-            let fields: Option<Vec<_>> = names
-                .iter()
-                .zip(&texts)
-                .map(|(field, text)| Some((Arc::from(field.as_str()), parse_cql_type(text, &find).ok()?)))
-                .collect();
-            let Some(fields) = fields else { continue };
-            let user_type =
-                Arc::new(UserType { keyspace: keyspace_name.as_str().into(), name: name.as_str().into(), fields });
-            let metadata = UserTypeMetadata { fields: names.into_iter().zip(texts).collect(), user_type };
-            is_changed |= known.get(&name) != Some(&metadata);
-            keyspace.user_types.insert(name, metadata);
-        }
-        if !is_changed {
-            return;
-        }
-    }
-}
-
-fn column(row: &CqlRow, user_types: &BTreeMap<String, UserTypeMetadata>) -> Option<ColumnMetadata> {
-    let type_text = text(row, "type")?;
-    let find = |name: &str| user_types.get(name).map(|metadata| Arc::clone(&metadata.user_type));
-    Some(ColumnMetadata {
-        name: text(row, "column_name")?,
-        kind: ColumnKind::from_name(&text(row, "kind")?),
-        position: row.get::<Option<i32>>("position").ok().flatten().unwrap_or(-1),
-        is_descending: text(row, "clustering_order").is_some_and(|order| order.eq_ignore_ascii_case("desc")),
-        cql_type: parse_cql_type(&type_text, &find).ok()?,
-        type_text,
-    })
-}
-
-/// Replaces the named keyspaces of `previous` by what was read of them, which may be nothing.
-pub(super) fn merge_keyspaces(
-    previous: &Schema,
-    names: &BTreeSet<String>,
-    read: BTreeMap<String, Arc<KeyspaceMetadata>>,
-) -> Schema {
-    let mut schema = previous.clone();
-    schema.keyspaces.retain(|name, _| !names.contains(name));
-    schema.keyspaces.extend(read);
-    schema
-}
-
 const PAGE_SIZE: i32 = 5000;
-/// Nesting of user types in user types that is followed.
-const TYPE_PASSES_MAX: usize = 16;

@@ -8,15 +8,16 @@
 //! - A list of nodes without a node we are connected to is read again before it is believed.
 //! - A schema version other than the one last loaded has the whole schema read, whatever was asked for.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::cluster_state::ClusterView;
 use super::control_connection::{ControlConnection, ControlSettings};
-use super::metadata_queries::{MetadataError, Topology, merge_keyspaces, read_keyspaces, read_topology};
-use super::refresh_window::{DueRefresh, SchemaScope};
+use super::metadata_queries::{MetadataError, Topology, read_topology};
+use super::refresh_window::DueRefresh;
+use super::schema_queries::SchemaReader;
+use super::schema_scope::SchemaScope;
 use crate::env::{Instant, sleep};
 use crate::topology::Schema;
 
@@ -48,28 +49,14 @@ pub(super) async fn refresh(
         refreshed.topology = Some(topology);
     }
     let deadline = Instant::now() + settings.timeout;
-    refreshed.schema = match scope {
-        None => None,
-        Some(SchemaScope::All) => {
+    if let Some(scope) = scope {
+        if scope == SchemaScope::All {
             refreshed.loaded_schema_version = version_now;
-            Some(Schema { keyspaces: read_keyspaces(&control.connection, None, deadline).await? })
         }
-        Some(SchemaScope::Keyspaces(names)) => Some(read_some(control, view, &names, deadline).await?),
-    };
-    Ok(refreshed)
-}
-
-async fn read_some(
-    control: &ControlConnection,
-    view: &ClusterView,
-    names: &BTreeSet<String>,
-    deadline: Instant,
-) -> Result<Schema, MetadataError> {
-    let mut read = std::collections::BTreeMap::new();
-    for name in names {
-        read.extend(read_keyspaces(&control.connection, Some(name), deadline).await?);
+        let reader = SchemaReader { connection: &control.connection, filter: &settings.keyspace_filter, deadline };
+        refreshed.schema = Some(reader.read(&scope, view.snapshot.schema()).await?);
     }
-    Ok(merge_keyspaces(view.snapshot.schema(), names, read))
+    Ok(refreshed)
 }
 
 /// Reads the list of nodes; one that would remove a node we are connected to is believed only if it says so twice.

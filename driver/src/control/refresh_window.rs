@@ -5,14 +5,14 @@
 //!
 //! # Invariants
 //!
-//! - Nothing is dropped: an event is either merged into a refresh that has not started or opens a new one. Many
-//!   keyspaces at once become "all keyspaces".
+//! - Nothing is dropped: an event is either merged into a refresh that has not started or opens a new one.
 //! - A refresh is due less than one window, and at most [`DELAY_MAX`], after the first event it covers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::schema_scope::SchemaScope;
 use crate::env::Instant;
 
 /// How long refreshes may wait for more events; `None` ignores events of the kind.
@@ -39,8 +39,8 @@ impl Default for RefreshWindows {
 /// What one event asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RefreshRequest {
-    /// Read this keyspace again.
-    Keyspace(String),
+    /// Read these parts of the schema again.
+    Schema(SchemaScope),
     /// Read the list of nodes again.
     Topology,
     /// A node was reported up or down.
@@ -54,27 +54,6 @@ pub(crate) struct DueRefresh {
     pub topology: bool,
     /// Last report by address.
     pub status: BTreeMap<SocketAddr, bool>,
-}
-
-/// Which keyspaces to read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum SchemaScope {
-    All,
-    Keyspaces(BTreeSet<String>),
-}
-
-impl SchemaScope {
-    /// The smallest scope that covers both.
-    pub(super) fn merge(one: Option<Self>, other: Option<Self>) -> Option<Self> {
-        match (one, other) {
-            (Some(Self::Keyspaces(mut names)), Some(Self::Keyspaces(more))) => {
-                names.extend(more);
-                Some(Self::Keyspaces(names))
-            }
-            (Some(_), Some(_)) => Some(Self::All),
-            (scope, None) | (None, scope) => scope,
-        }
-    }
 }
 
 /// The pending refreshes.
@@ -94,16 +73,11 @@ impl RefreshWindow {
     /// Takes one event; `random` is 64 uniformly distributed bits.
     pub(crate) fn handle_event(&mut self, now: Instant, request: RefreshRequest, random: u64) {
         match request {
-            RefreshRequest::Keyspace(keyspace) => {
+            RefreshRequest::Schema(scope) => {
                 let Some(window) = self.windows.schema else { return };
-                let (_, scope) = self
-                    .schema
-                    .get_or_insert_with(|| (now + offset(window, random), SchemaScope::Keyspaces(BTreeSet::new())));
-                if let SchemaScope::Keyspaces(keyspaces) = scope {
-                    keyspaces.insert(keyspace);
-                    if keyspaces.len() > KEYSPACES_MAX {
-                        *scope = SchemaScope::All;
-                    }
+                match &mut self.schema {
+                    Some((_, pending)) => pending.merge(scope),
+                    None => self.schema = Some((now + offset(window, random), scope)),
                 }
             }
             RefreshRequest::Topology => {
@@ -149,15 +123,19 @@ fn offset(window: Duration, random: u64) -> Duration {
 
 /// Hard limit on the delay of a refresh, whatever window is configured.
 const DELAY_MAX: Duration = Duration::from_secs(60);
-const KEYSPACES_MAX: usize = 16;
 const REPORTS_MAX: usize = 4096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::response::SchemaTarget;
 
     fn window() -> RefreshWindow {
         RefreshWindow::new(RefreshWindows::default())
+    }
+
+    fn keyspace(name: &str) -> SchemaScope {
+        SchemaScope::object(name, SchemaTarget::Keyspace)
     }
 
     fn at(start: Instant, millis: u64) -> Instant {
@@ -172,14 +150,16 @@ mod tests {
         let mut window = window();
 
         for millis in [0, 300, 900] {
-            window.handle_event(at(start, millis), RefreshRequest::Keyspace(format!("k{millis}")), HALF);
+            window.handle_event(at(start, millis), RefreshRequest::Schema(keyspace(&format!("k{millis}"))), HALF);
         }
 
         assert_eq!(window.poll_timeout(), Some(at(start, 1000)), "half of two seconds after the first event");
         assert_eq!(window.handle_timeout(at(start, 999)), DueRefresh::default(), "fired early");
         let due = window.handle_timeout(at(start, 1000));
-        let all = ["k0", "k300", "k900"].map(str::to_owned).into();
-        assert_eq!(due.schema, Some(SchemaScope::Keyspaces(all)));
+        let mut all = keyspace("k0");
+        all.merge(keyspace("k300"));
+        all.merge(keyspace("k900"));
+        assert_eq!(due.schema, Some(all));
         assert_eq!(window.poll_timeout(), None);
     }
 
@@ -216,20 +196,11 @@ mod tests {
             RefreshWindows { schema: None, topology: Some(Duration::ZERO), status: Some(Duration::from_secs(1)) };
         let mut window = RefreshWindow::new(windows);
 
-        window.handle_event(start, RefreshRequest::Keyspace("k".to_owned()), HALF);
+        window.handle_event(start, RefreshRequest::Schema(keyspace("k")), HALF);
         assert_eq!(window.poll_timeout(), None);
         window.handle_event(start, RefreshRequest::Topology, HALF);
 
         assert_eq!(window.poll_timeout(), Some(start));
-    }
-
-    #[test]
-    fn merged_scopes_cover_both_and_nothing_stays_nothing() {
-        let some = |names: &[&str]| Some(SchemaScope::Keyspaces(names.iter().map(|name| (*name).to_owned()).collect()));
-        assert_eq!(SchemaScope::merge(some(&["a"]), some(&["b"])), some(&["a", "b"]));
-        assert_eq!(SchemaScope::merge(some(&["a"]), Some(SchemaScope::All)), Some(SchemaScope::All));
-        assert_eq!(SchemaScope::merge(None, some(&["a"])), some(&["a"]));
-        assert_eq!(SchemaScope::merge(None, None), None);
     }
 
     #[tokio::test(start_paused = true)]
@@ -239,7 +210,7 @@ mod tests {
         let mut window = RefreshWindow::new(RefreshWindows { schema: hour, topology: hour, status: hour });
 
         window.handle_event(start, RefreshRequest::Topology, u64::MAX);
-        window.handle_event(start, RefreshRequest::Keyspace("k".to_owned()), u64::MAX);
+        window.handle_event(start, RefreshRequest::Schema(keyspace("k")), u64::MAX);
 
         assert!(window.poll_timeout().unwrap() <= start + DELAY_MAX);
         window.handle_timeout(window.poll_timeout().unwrap());
@@ -266,7 +237,7 @@ mod tests {
         let mut window = window();
 
         for number in 0..100 {
-            window.handle_event(start, RefreshRequest::Keyspace(number.to_string()), 0);
+            window.handle_event(start, RefreshRequest::Schema(keyspace(&number.to_string())), 0);
         }
 
         assert_eq!(window.handle_timeout(start).schema, Some(SchemaScope::All));

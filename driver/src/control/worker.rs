@@ -26,12 +26,13 @@ use super::inbox::{Inbox, STOP, VERSION_LOWERED};
 use super::listener::NodeEvent;
 use super::metadata_queries::{MetadataError, Topology};
 use super::refresh::{Refreshed, refresh};
-use super::refresh_window::{DueRefresh, SchemaScope};
+use super::refresh_window::DueRefresh;
+use super::schema_scope::SchemaScope;
 use crate::env::mutants::is_planted;
 use crate::env::{BoxFuture, Instant, TaskHandle, Timer};
 use crate::policy::Distance;
 use crate::pool::{NodePool, PoolSettings};
-use crate::topology::{ClusterSnapshot, Node, Schema, TopologyDiff};
+use crate::topology::{ClusterSnapshot, Node, Schema, SchemaChange, TopologyDiff};
 
 /// Handle of the control task.
 pub(crate) struct ControlWorker {
@@ -83,9 +84,9 @@ impl ControlWorker {
         &self.state
     }
 
-    /// Has the list of nodes read at once, and the schema of `scope`; resolves when they were.
-    pub(crate) fn refresh(&self, scope: Option<SchemaScope>) -> oneshot::Receiver<()> {
-        self.inbox.request_now(scope)
+    /// Has the list of nodes, parts of the schema, or both read at once; resolves when they were.
+    pub(crate) fn refresh(&self, nodes: bool, schema: Option<SchemaScope>) -> oneshot::Receiver<()> {
+        self.inbox.request_now(nodes, schema)
     }
 
     /// Asks the task to end without waiting for it.
@@ -248,8 +249,8 @@ impl Worker {
         drop(pending);
         self.apply_status_reports(&mut due);
         if let Some(urgent) = urgent {
-            due.topology = true;
-            due.schema = SchemaScope::merge(due.schema.take(), urgent.scope);
+            due.topology |= urgent.nodes;
+            due.schema = SchemaScope::joined(due.schema.take(), urgent.schema);
             self.job_waiters.extend(urgent.waiters);
         }
         if due.topology || due.schema.is_some() {
@@ -360,8 +361,10 @@ impl Worker {
         match refreshed.topology {
             Some(topology) => self.adopt(&topology, schema, Some(&view.snapshot)),
             None => {
-                let nodes = view.snapshot.nodes().to_vec();
-                self.publish(ClusterSnapshot::build(view.snapshot.cluster_name(), nodes, schema));
+                let (known, nodes) = (&view.snapshot, view.snapshot.nodes().to_vec());
+                let snapshot =
+                    ClusterSnapshot::build(known.cluster_name(), known.partitioner(), nodes, schema, Some(known));
+                self.publish(snapshot);
             }
         }
         self.finish_waiters();
@@ -429,11 +432,9 @@ impl Worker {
     fn publish(&mut self, snapshot: ClusterSnapshot) {
         let previous = self.state.view();
         let mut old: Vec<Arc<NodePool>> = previous.pools.iter().flatten().cloned().collect();
-        let distances: Vec<_> = snapshot
-            .nodes()
-            .iter()
-            .map(|node| self.settings.load_balancing.distance(node, &self.contact_datacenter))
-            .collect();
+        let mut distances = self.settings.load_balancing.distances(snapshot.nodes(), &self.contact_datacenter);
+        // A policy of the application may count wrong.
+        distances.resize(snapshot.nodes().len(), Distance::Ignored);
         let pools =
             snapshot
                 .nodes()
@@ -452,11 +453,20 @@ impl Worker {
                     }))
                 })
                 .collect();
-        self.state.publish(ClusterView { snapshot: Arc::new(snapshot), distances, pools });
+        let snapshot = Arc::new(snapshot);
+        self.state.publish(ClusterView { snapshot: Arc::clone(&snapshot), distances, pools });
         self.retired_pools.retain(|pool| !pool.is_stopped());
         for pool in old {
             pool.begin_stop();
             self.retired_pools.push(pool);
+        }
+        self.tell_of_schema_changes(&previous.snapshot, &snapshot);
+    }
+
+    fn tell_of_schema_changes(&self, old: &ClusterSnapshot, new: &ClusterSnapshot) {
+        let listeners = &self.settings.schema_listeners;
+        if !listeners.0.is_empty() {
+            SchemaChange::between(old.schema(), new.schema()).iter().for_each(|change| listeners.tell(change));
         }
     }
 

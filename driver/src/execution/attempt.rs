@@ -32,15 +32,18 @@ pub(super) struct Failed {
 }
 
 impl Executor {
-    /// Sends the request to one coordinator and waits for its answer.
+    /// Sends the request to one coordinator and waits for its answer. `started` is the present.
     pub(super) async fn attempt(
         &self,
         job: &Job<'_>,
         index: NodeIndex,
         connection: Connection,
         consistency: Consistency,
+        started: Instant,
     ) -> Result<Answer, Failed> {
-        let started = Instant::now();
+        if let Some(pool) = job.view.pool(index) {
+            pool.handle_request();
+        }
         let deadline = match job.attempt_timeout {
             Some(limit) => job.deadline.min(started + limit),
             None => job.deadline,
@@ -59,12 +62,17 @@ impl Executor {
         loop {
             let (result, sent_with) = job.work.send(&connection, &job.settled, consistency, deadline).await;
             let response = result.map_err(|error| fail(AttemptKind::Request, false, call_failure(error)))?;
-            let decoded = response.decode().map_err(|error| {
+            let known = sent_with.as_ref().and_then(|state| state.known_columns.as_deref());
+            let decoded = response.decode_knowing(known).map_err(|error| {
                 let kind = ErrorKind::Decode(error.to_string());
                 fail(AttemptKind::Request, false, (AttemptFailure::UndecodableAnswer, kind))
             })?;
             let Message::Error(error) = decoded.message else {
-                self.metrics.latencies.record(started.elapsed());
+                let now = Instant::now();
+                self.metrics.latencies.record(now - started);
+                if let Some(pool) = job.view.pool(index) {
+                    pool.handle_answer(started, now);
+                }
                 return Ok(answer(job, index, connection, decoded, sent_with));
             };
             let ServerErrorKind::Unprepared { id } = &error.kind else {

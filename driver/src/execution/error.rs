@@ -282,6 +282,12 @@ pub enum ErrorKind {
     Row(RowError),
     /// The answer could not be understood.
     Decode(String),
+    /// The paging state belongs to another statement or to other values.
+    PagingStateForeign,
+    /// The bytes are not a paging state, or not all of it.
+    PagingStateMalformed,
+    /// The trace of this request was not there, or not complete, in time.
+    TraceIncomplete(Uuid),
     /// The statement returned no rows, and rows were asked for.
     NotRows,
     /// One row was asked for and this many were returned (two means two or more).
@@ -362,6 +368,15 @@ impl fmt::Display for ErrorKind {
             Self::Encode(message) => write!(f, "the request cannot be encoded: {message}"),
             Self::Row(error) => error.fmt(f),
             Self::Decode(message) => write!(f, "the answer could not be understood: {message}"),
+            Self::PagingStateForeign => f.write_str(
+                "the paging state belongs to another statement or to other values: resume with those it came from",
+            ),
+            Self::PagingStateMalformed => f.write_str(
+                "this is not a paging state of this driver, or it was cut or changed: start from the first page",
+            ),
+            Self::TraceIncomplete(id) => {
+                write!(f, "the trace {id} is not complete yet: was the request traced? If so, ask again later")
+            }
             Self::NotRows => f.write_str("the statement returns no rows: end the call with execute()"),
             Self::RowCount(0) => f.write_str("exactly one row was expected and none was returned: use optional()"),
             Self::RowCount(_) => f.write_str("at most one row was expected and more were returned: use all()"),

@@ -15,6 +15,7 @@ mod runner;
 mod speculation;
 #[cfg(test)]
 mod tests;
+mod tracker;
 mod walk;
 mod work;
 
@@ -27,4 +28,5 @@ pub(crate) use prepared_cache::PreparedCache;
 pub use query_plan::{Explanation, PlannedNode};
 pub(crate) use repreparation::prepared_state;
 pub(crate) use runner::{Answer, Defaults, Executor};
+pub use tracker::{RequestKind, RequestTracker, TrackedRequest};
 pub(crate) use work::Work;

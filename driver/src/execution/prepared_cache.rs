@@ -206,6 +206,7 @@ mod tests {
             result_metadata_id: None,
             variables: [].into(),
             result_columns: None,
+            known_columns: None,
             routing: None,
             is_counter: false,
         };

@@ -1,11 +1,12 @@
 //! The nodes to try for one request, and the explanation of that choice without sending anything.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use uuid::Uuid;
 
 use super::runner::{Executor, Job};
-use crate::policy::{Distance, NodeHealth, RoutingFacts};
+use crate::policy::{Distance, NodeHealth, RankReason, RoutingFacts};
 use crate::protocol::Consistency;
 use crate::topology::{NodeIndex, Token};
 
@@ -33,6 +34,32 @@ pub struct PlannedNode {
     pub is_replica: bool,
     /// Whether it has a usable connection.
     pub is_up: bool,
+    /// What moved it forward or back, or would weigh on its rank.
+    pub reasons: Vec<RankReason>,
+}
+
+impl fmt::Display for PlannedNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.address)?;
+        for (position, reason) in self.reasons.iter().enumerate() {
+            write!(f, "{}{reason}", if position == 0 { ": " } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// One line for the token, and one for each node of the plan.
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.token {
+            Some(token) => write!(f, "token {}", token.value())?,
+            None => f.write_str("no token: the values do not determine a partition")?,
+        }
+        for node in &self.plan {
+            write!(f, "\n{node}")?;
+        }
+        Ok(())
+    }
 }
 
 /// Runs `decide` with the facts of a request.
@@ -42,13 +69,19 @@ fn with_facts<T>(
     replicas: &[NodeIndex],
     decide: impl FnOnce(&RoutingFacts<'_>) -> T,
 ) -> T {
-    let health = |index: NodeIndex| -> NodeHealth { job.view.health(index) };
+    let health = |index: NodeIndex| -> NodeHealth {
+        let pool = job.view.pool(index);
+        pool.map_or_else(NodeHealth::default, |pool| {
+            if job.load_balancing.wants_latency() { pool.health_with_latency() } else { pool.health() }
+        })
+    };
     let is_local_consistency =
         matches!(job.settled.consistency, Consistency::LocalOne | Consistency::LocalQuorum | Consistency::LocalSerial);
     decide(&RoutingFacts {
         snapshot: &job.view.snapshot,
         replicas,
         is_local_consistency,
+        is_conditional: job.facts.is_conditional,
         health: &health,
         entropy: &*executor.environment.entropy,
     })
@@ -75,14 +108,34 @@ pub(super) fn plan(executor: &Executor, job: &Job<'_>, replicas: &[NodeIndex]) -
     plan
 }
 
+/// What weighs on the rank of a node.
+fn reasons(job: &Job<'_>, facts: &RoutingFacts<'_>, index: NodeIndex) -> Vec<RankReason> {
+    let health = (facts.health)(index);
+    let replica = facts.replicas.iter().position(|replica| *replica == index);
+    let distance = job.view.distances.get(usize::from(index)).copied();
+    let mut reasons = Vec::new();
+    let mut note = |applies: bool, reason| {
+        if applies {
+            reasons.push(reason);
+        }
+    };
+    note(job.pinned == Some(index), RankReason::Pinned);
+    note(replica.is_some(), RankReason::Replica(replica.unwrap_or_default()));
+    note(distance == Some(Distance::Remote), RankReason::RemoteDatacenter);
+    note(!health.is_up, RankReason::Down);
+    note(health.is_suspect, RankReason::Suspect);
+    note(health.is_slow, RankReason::Slow);
+    note(health.is_just_up, RankReason::JustUp);
+    note(health.in_flight > 0, RankReason::InFlight(health.in_flight));
+    reasons.extend(job.load_balancing.reasons(facts, index));
+    reasons
+}
+
 /// Where a request would go.
 pub(super) fn explain(executor: &Executor, job: &Job<'_>) -> Explanation {
     let view = &job.view;
-    let routing = job.work.routing();
-    let replicas = match &routing {
-        Some((keyspace, token)) => view.snapshot.replicas_of_token(keyspace, *token),
-        None => &[],
-    };
+    let routing = job.work.routing(&view.snapshot);
+    let replicas = routing.map_or(&[][..], |(_, replicas)| replicas);
     let order = match job.pinned {
         Some(pinned) => vec![pinned],
         None => plan(executor, job, replicas),
@@ -96,10 +149,11 @@ pub(super) fn explain(executor: &Executor, job: &Job<'_>) -> Explanation {
             distance: view.distances.get(usize::from(index)).copied().unwrap_or(Distance::Ignored),
             is_replica: replicas.contains(&index),
             is_up: view.health(index).is_up,
+            reasons: with_facts(executor, job, replicas, |facts| reasons(job, facts, index)),
         }
     };
     Explanation {
-        token: routing.as_ref().map(|(_, token)| *token),
+        token: routing.map(|(token, _)| token),
         replicas: replicas.iter().map(|&index| nodes[usize::from(index)].host_id).collect(),
         plan: order.into_iter().map(planned).collect(),
     }

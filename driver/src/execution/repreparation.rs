@@ -26,7 +26,7 @@ pub(super) const REPREPARATIONS_MAX: u32 = 3;
 pub(crate) fn prepared_state(prepared: Prepared, view: &ClusterView) -> PreparedState {
     let key_names = |keyspace: &str, table: &str| {
         let table = view.snapshot.schema().table(keyspace, table)?;
-        Some(table.partition_key().map(|column| column.name.clone()).collect())
+        Some(table.partition_key().map(|column| column.name.to_string()).collect())
     };
     let routing = Routing::find(&prepared.variables, &prepared.partition_key, key_names);
     let is_counter = is_counter(&prepared, view);
@@ -35,6 +35,7 @@ pub(crate) fn prepared_state(prepared: Prepared, view: &ClusterView) -> Prepared
         result_metadata_id: prepared.result_metadata_id,
         variables: prepared.variables,
         result_columns: prepared.result.columns,
+        known_columns: prepared.known_columns.map(Arc::new),
         routing,
         is_counter,
     }
@@ -87,7 +88,7 @@ pub(super) async fn reprepare(
                 return Err((AttemptFailure::InvalidRequest, ErrorKind::PreparedIdChanged));
             }
             // The schema may have changed since: variables and columns are those of the server from now on.
-            statement.set_state(prepared_state(prepared, view));
+            statement.set_state(prepared_state(*prepared, view));
             Ok(())
         }
         Message::Error(error) => Err(harmless((server_failure(&error.kind), server_error_kind(error)))),

@@ -1,7 +1,5 @@
 //! One execution of a request: attempt after attempt along the plan, until an answer or the end.
 
-use std::collections::BTreeMap;
-
 use super::attempt::Failed;
 use super::error::{Certainty, ErrorKind};
 use super::metrics::Metrics;
@@ -11,7 +9,7 @@ use super::walk::Walk;
 use crate::env::{Instant, sleep_until};
 use crate::policy::AttemptFailure;
 use crate::protocol::Consistency;
-use crate::protocol::response::{DecodedResponse, Message, ResultBody};
+use crate::protocol::response::{Annotations, DecodedResponse, Message, ResultBody};
 use crate::topology::NodeIndex;
 
 /// An execution that ended without an answer.
@@ -92,7 +90,7 @@ impl<'a> Execution<'a> {
                 continue;
             };
             self.walk.handle_start(self.number, index, &connection, self.consistency);
-            match self.executor.attempt(job, index, connection, self.consistency).await {
+            match self.executor.attempt(job, index, connection, self.consistency, Instant::now()).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failed = Some(failure),
             }
@@ -107,6 +105,11 @@ impl<'a> Execution<'a> {
             nodes_left: self.walk.nodes_left(),
             random: executor.environment.entropy.draw("retry pause"),
         };
+        if failed.failure != AttemptFailure::NotSent
+            && let Some(pool) = job.view.pool(failed.index)
+        {
+            pool.handle_error(failed.failure == AttemptFailure::AttemptTimeout);
+        }
         if failed.is_serial {
             self.machine.handle_conditional();
         }
@@ -154,9 +157,10 @@ impl<'a> Execution<'a> {
 fn ignored(job: &Job<'_>, failed: Failed) -> Answer {
     let node = job.node(failed.index);
     let decoded = DecodedResponse {
-        tracing_id: None,
-        warnings: vec![format!("the retry policy ignored this failure: {}", failed.kind)],
-        custom_payload: BTreeMap::new(),
+        annotations: Some(Box::new(Annotations {
+            warnings: vec![format!("the retry policy ignored this failure: {}", failed.kind)],
+            ..Annotations::default()
+        })),
         message: Message::Result(ResultBody::Void),
     };
     Answer {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tracing::{Instrument, debug, debug_span, field};
 use uuid::Uuid;
 
 use super::error::{Attempt, Error, ErrorKind, Result};
@@ -18,6 +19,7 @@ use super::metrics::{Metrics, MetricsSnapshot};
 use super::query_plan::{self, Explanation};
 use super::request::RequestFacts;
 use super::retries::Start;
+use super::tracker::{RequestTracker, TrackedRequest};
 use super::walk::Walk;
 use super::work::{Settled, Work};
 use crate::connection::Connection;
@@ -42,6 +44,7 @@ pub(crate) struct Executor {
     pub retry_budget: Budget,
     pub speculation_budget: Budget,
     pub metrics: Metrics,
+    pub tracker: Option<Arc<dyn RequestTracker>>,
     pub is_closed: AtomicBool,
 }
 
@@ -76,6 +79,7 @@ pub(super) struct Job<'a> {
     pub view: Arc<ClusterView>,
     pub facts: RequestFacts,
     pub limit: Duration,
+    pub started: Instant,
     pub deadline: Instant,
     pub attempt_timeout: Option<Duration>,
     pub load_balancing: &'a dyn LoadBalancing,
@@ -95,7 +99,11 @@ impl Executor {
     pub(crate) async fn run(&self, work: &Work<'_>, options: &StatementOptions) -> Result<Answer> {
         let _in_flight = self.metrics.enter();
         self.retry_budget.deposit();
-        let result = self.run_counted(work, options).await;
+        let result = if self.tracker.is_none() && !tracing::enabled!(tracing::Level::DEBUG) {
+            self.run_counted(work, options).await
+        } else {
+            Box::pin(self.run_watched(work, options)).await
+        };
         if let Err(error) = &result {
             Metrics::count(&self.metrics.errors);
             if matches!(error.kind(), ErrorKind::Timeout { .. }) {
@@ -105,16 +113,47 @@ impl Executor {
         result
     }
 
+    /// Runs a request inside a span, and tells the tracker how it ended.
+    async fn run_watched(&self, work: &Work<'_>, options: &StatementOptions) -> Result<Answer> {
+        let started = Instant::now();
+        let span = debug_span!(
+            "request",
+            kind = ?work.kind(),
+            statement = work.text(),
+            coordinator = field::Empty,
+            attempts = field::Empty,
+            elapsed_micros = field::Empty,
+        );
+        let result = self.run_counted(work, options).instrument(span.clone()).await;
+        let (coordinator, attempts) = match &result {
+            Ok(answer) => (Some(answer.coordinator), answer.attempts.as_slice()),
+            Err(error) => (None, error.attempts()),
+        };
+        let elapsed = started.elapsed();
+        let request = TrackedRequest { kind: work.kind(), text: work.text(), coordinator, elapsed, attempts };
+        span.record("coordinator", coordinator.map(field::display));
+        span.record("attempts", attempts.len() + usize::from(result.is_ok()));
+        span.record("elapsed_micros", u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX));
+        let entered = span.enter();
+        match &result {
+            Ok(_) => debug!("answered"),
+            Err(error) => debug!(%error, certainty = ?error.certainty(), "failed"),
+        }
+        drop(entered);
+        match (&self.tracker, &result) {
+            (Some(tracker), Ok(_)) => tracker.on_success(&request),
+            (Some(tracker), Err(error)) => tracker.on_error(&request, error),
+            (None, _) => {}
+        }
+        result
+    }
+
     async fn run_counted(&self, work: &Work<'_>, options: &StatementOptions) -> Result<Answer> {
         if self.is_closed.load(Ordering::Relaxed) {
             return Err(Error::not_sent(ErrorKind::SessionClosed));
         }
         let job = self.job(work, options)?;
-        let routing = work.routing();
-        let replicas = match &routing {
-            Some((keyspace, token)) => job.view.snapshot.replicas_of_token(keyspace, *token),
-            None => &[],
-        };
+        let replicas = work.routing(&job.view.snapshot).map_or(&[][..], |(_, replicas)| replicas);
         let first = query_plan::first(self, &job, replicas);
         if let Some(policy) = self.speculation_of(&job) {
             let walk = Walk::new(self, &job, replicas, first);
@@ -124,7 +163,7 @@ impl Executor {
         if let Some(index) = first
             && let Some(connection) = job.view.pool(index).and_then(|pool| pool.pick())
         {
-            match self.attempt(&job, index, connection, job.settled.consistency).await {
+            match self.attempt(&job, index, connection, job.settled.consistency, job.started).await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => start = Start::Failed(failed),
             }
@@ -190,6 +229,7 @@ impl Executor {
             timestamp: options.timestamp.or_else(|| self.timestamps.next(self.environment.wall_clock.unix_micros())),
             options,
         };
+        let started = Instant::now();
         let view = self.state.view();
         let pinned = match overrides.and_then(|overrides| overrides.node) {
             Some(host_id) => Some(pinned(&view, host_id)?),
@@ -204,7 +244,8 @@ impl Executor {
             view,
             facts,
             limit,
-            deadline: Instant::now() + limit,
+            started,
+            deadline: started + limit,
             attempt_timeout: options
                 .attempt_timeout
                 .or(profile.and_then(|profile| profile.attempt_timeout))

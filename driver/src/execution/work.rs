@@ -8,16 +8,29 @@ use crate::protocol::request::{self, BatchStatement, EnvelopeOptions, Execute, P
 use crate::protocol::response::Response;
 use crate::protocol::{BatchType, Consistency, SerialConsistency};
 use crate::statement::{BatchEntry, PreparedState, PreparedStatement, StatementOptions, is_conditional};
-use crate::topology::Token;
+use crate::topology::{ClusterSnapshot, NodeIndex, Token};
 
 use super::request::RequestFacts;
+use super::tracker::RequestKind;
 
 /// A request without its options.
 pub(crate) enum Work<'a> {
-    Query { text: &'a str },
-    Prepare { text: &'a str },
-    Execute { statement: &'a PreparedStatement, values: &'a [u8] },
-    Batch { batch_type: BatchType, entries: &'a [BatchEntry] },
+    Query {
+        text: &'a str,
+    },
+    Prepare {
+        text: &'a str,
+    },
+    Execute {
+        statement: &'a PreparedStatement,
+        /// What was known about the statement when its values were encoded.
+        state: &'a PreparedState,
+        values: &'a [u8],
+    },
+    Batch {
+        batch_type: BatchType,
+        entries: &'a [BatchEntry],
+    },
 }
 
 /// Options with the session's defaults filled in, fixed for all attempts of a request.
@@ -37,8 +50,8 @@ impl Work<'_> {
         match self {
             Self::Query { text } => RequestFacts { is_conditional: is_conditional(text), ..plain },
             Self::Prepare { .. } => RequestFacts { is_idempotent: true, ..plain },
-            Self::Execute { statement, .. } => {
-                let is_counter = statement.state().is_counter;
+            Self::Execute { statement, state, .. } => {
+                let is_counter = state.is_counter;
                 RequestFacts {
                     // A default is no word of the caller about this increment.
                     is_idempotent: if is_counter { said.unwrap_or(false) } else { is_idempotent },
@@ -62,19 +75,34 @@ impl Work<'_> {
         }
     }
 
-    /// Keyspace and token of the partition, if the request has one. A batch goes where its first statement does.
-    pub(super) fn routing(&self) -> Option<(Arc<str>, Token)> {
-        let (statement, values) = match self {
-            Self::Execute { statement, values } => (*statement, *values),
+    pub(super) fn kind(&self) -> RequestKind {
+        match self {
+            Self::Query { .. } => RequestKind::Query,
+            Self::Prepare { .. } => RequestKind::Prepare,
+            Self::Execute { .. } => RequestKind::Execute,
+            Self::Batch { .. } => RequestKind::Batch,
+        }
+    }
+
+    /// The CQL text, if there is one.
+    pub(super) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Query { text } | Self::Prepare { text } => Some(text),
+            Self::Execute { statement, .. } => Some(statement.text()),
+            Self::Batch { .. } => None,
+        }
+    }
+
+    /// Token and replicas of the partition, if the request has one. A batch goes where its first statement does.
+    pub(super) fn routing<'s>(&self, snapshot: &'s ClusterSnapshot) -> Option<(Token, &'s [NodeIndex])> {
+        match self {
+            Self::Execute { state, values, .. } => state.route(values, snapshot),
             Self::Batch { entries, .. } => entries.iter().find_map(|entry| match entry {
-                BatchEntry::Prepared { statement, values } => Some((statement, values.as_slice())),
+                BatchEntry::Prepared { statement, values } => Some(statement.state().route(values, snapshot)),
                 BatchEntry::Text(_) => None,
             })?,
-            Self::Query { .. } | Self::Prepare { .. } => return None,
-        };
-        let state = statement.state();
-        let token = state.token(values)?;
-        Some((Arc::clone(&state.routing.as_ref()?.keyspace), token))
+            Self::Query { .. } | Self::Prepare { .. } => None,
+        }
     }
 
     /// Sends the request once. Also returns the state of the prepared statement it was sent with, which the answer
@@ -103,7 +131,8 @@ impl Work<'_> {
             Self::Prepare { text } => {
                 (connection.call(&Prepare { text, keyspace: None, options }, Some(deadline)).await, None)
             }
-            Self::Execute { statement, values } => {
+            Self::Execute { statement, values, .. } => {
+                // Not the state of the binding: the statement may have been prepared again since.
                 let state = statement.state();
                 let count = u16::try_from(state.variables.len()).unwrap_or(u16::MAX);
                 let parameters = Parameters {

@@ -24,12 +24,23 @@ pub struct LatencyHistogram {
     recorded: AtomicU64,
 }
 
+/// How many latencies lie in each bucket.
 #[derive(Debug)]
-struct Counts(Box<[AtomicU64]>);
+pub(super) struct Counts(Box<[AtomicU64]>);
 
 impl Default for Counts {
     fn default() -> Self {
         Self((0..BUCKETS).map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl Counts {
+    pub(super) fn record(&self, latency: Duration) {
+        self.0[bucket_of(latency)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn snapshot(&self) -> LatencySnapshot {
+        LatencySnapshot { counts: self.0.iter().map(|count| count.load(Ordering::Relaxed)).collect() }
     }
 }
 
@@ -59,8 +70,7 @@ impl LatencyHistogram {
     /// All latencies so far.
     #[must_use]
     pub fn snapshot(&self) -> LatencySnapshot {
-        let counts = self.all.0.iter().map(|count| count.load(Ordering::Relaxed)).collect();
-        LatencySnapshot { counts }
+        self.all.snapshot()
     }
 
     /// The latest latencies, between one and two times [`Self::WINDOW`] of them.

@@ -2,9 +2,27 @@
 //!
 //! Counters only grow; two snapshots give a rate. Nothing here decides anything.
 
+mod activity;
 mod latency;
 
+pub(crate) use activity::NodeActivity;
 pub use latency::{LatencyHistogram, LatencySnapshot};
+
+/// What a session did with one node, since the node has its address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeCounters {
+    /// Attempts sent to it.
+    pub requests: u64,
+    /// Attempts that ended without the answer of the request.
+    pub errors: u64,
+    /// Those of them that the node did not answer in time.
+    pub timeouts: u64,
+    /// Connections that were tried to open.
+    pub dials: u64,
+    /// Those of them that failed.
+    pub failed_dials: u64,
+}
 
 /// What one connection did since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -18,7 +18,10 @@ pub use back_off::ExponentialBackOff;
 pub(crate) use budget::Budget;
 pub use budget::BudgetSettings;
 pub use downgrading::DowngradingConsistency;
-pub use load_balancing::{Distance, LoadBalancing, NodeHealth, RoundRobin, RoutingFacts, TokenAware};
+pub use load_balancing::{
+    Distance, HostFilter, LatencyAware, LoadBalancing, NodeHealth, RankReason, RecentLatency, RoundRobin, RoutingFacts,
+    TokenAware,
+};
 pub use reconnection::{ConstantReconnection, ExponentialReconnection, Reconnection};
 pub use retry::{AttemptFailure, DefaultRetry, Fallthrough, Retry, RetryDecision, RetryFacts};
 pub use speculative_execution::{

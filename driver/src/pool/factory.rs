@@ -45,11 +45,11 @@ impl ConnectionFactory {
     }
 
     pub(crate) fn version(&self) -> ProtocolVersion {
-        self.current().version
+        self.lock().version
     }
 
     pub(crate) fn keyspace(&self) -> Option<String> {
-        self.current().keyspace
+        self.lock().keyspace.clone()
     }
 
     pub(crate) fn set_keyspace(&self, keyspace: &str) {
@@ -73,7 +73,9 @@ impl ConnectionFactory {
         environment: &Environment,
         address: SocketAddr,
     ) -> Result<Connection, ConnectError> {
-        let config = ConnectionConfig { keyspace: None, ..self.config(address, &self.current()) };
+        let mut config = ConnectionConfig { keyspace: None, ..self.config(address, &self.current()) };
+        // The limit is meant for requests of the application; a refresh has its queries under way together.
+        config.in_flight_max = config.in_flight_max.max(CONTROL_IN_FLIGHT_MIN);
         let (connection, info) = step_down(environment, config).await?;
         self.lower_version(connection.version());
         self.lock().cluster_name.get_or_insert(info.cluster_name);
@@ -149,3 +151,6 @@ pub(crate) async fn use_keyspace(
     let response = connection.call(&query, Some(deadline)).await?;
     Ok(matches!(response.decode().map(|decoded| decoded.message), Ok(Message::Result(_))))
 }
+
+/// Requests that a control connection carries at once whatever the limit of the others: more than one refresh has.
+const CONTROL_IN_FLIGHT_MIN: usize = 64;

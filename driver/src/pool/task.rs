@@ -7,7 +7,7 @@
 //! - After [`NodePool::stop`] returned, the task has ended and its connections are closed.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -21,7 +21,8 @@ use super::plan::PoolPlan;
 use super::{ConnectionFactory, Signal};
 use crate::connection::{CloseReason, ConnectError, Connection};
 use crate::env::{BoxFuture, Environment, Instant, TaskHandle, Timer};
-use crate::policy::{NodeHealth, Reconnection};
+use crate::observe::{ConnectionStats, NodeActivity};
+use crate::policy::{NodeHealth, RecentLatency, Reconnection};
 
 /// What all pools of a session share.
 pub(crate) struct PoolSettings {
@@ -90,7 +91,21 @@ struct Shared {
     /// Notified when the first attempt has ended, however it ended.
     tried: Notify,
     is_stopped: AtomicBool,
+    activity: NodeActivity,
+    created: Instant,
+    /// Microseconds after `created` at which the node came up.
+    up_since: AtomicU64,
+    /// Whether the node may still count as just up.
+    is_fresh: AtomicBool,
+    /// What the connections did that have ended.
+    ended_stats: Mutex<ConnectionStats>,
 }
+
+/// Answers owed from which on a node that gives few is slow, and the time in which it must give two.
+const SLOW_IN_FLIGHT: usize = 10;
+const SLOW_PERIOD: Duration = Duration::from_millis(200);
+/// Time after coming up during which caches are cold.
+const JUST_UP_PERIOD: Duration = Duration::from_secs(60);
 
 const STOP: u8 = 1;
 const HINT: u8 = 2;
@@ -109,6 +124,11 @@ impl NodePool {
             signal: Signal::default(),
             tried: Notify::new(),
             is_stopped: AtomicBool::new(false),
+            activity: NodeActivity::default(),
+            created: Instant::now(),
+            up_since: AtomicU64::new(0),
+            is_fresh: AtomicBool::new(false),
+            ended_stats: Mutex::default(),
         });
         let task = PoolTask::new(Arc::clone(&shared));
         let handle = shared.settings.environment.spawner.spawn("helenus pool", Box::pin(task.run()));
@@ -152,12 +172,63 @@ impl NodePool {
 
     pub(crate) fn health(&self) -> NodeHealth {
         let connections = self.shared.connections.read().unwrap_or_else(PoisonError::into_inner);
-        let mut health = NodeHealth { is_up: false, in_flight: 0 };
+        // A node is suspect if all of its usable connections are.
+        let mut health = NodeHealth { is_suspect: true, ..NodeHealth::default() };
         for open in connections.iter() {
-            health.is_up |= open.connection.is_usable();
-            health.in_flight += open.connection.in_flight();
+            let load = open.connection.load();
+            health.in_flight += load.in_flight;
+            if load.is_usable {
+                health.is_up = true;
+                health.is_suspect &= load.is_suspect;
+            }
         }
+        drop(connections);
+        health.is_suspect &= health.is_up;
+        if health.in_flight >= SLOW_IN_FLIGHT {
+            health.is_slow = self.shared.activity.is_silent(self.shared.now_micros(), SLOW_PERIOD);
+        }
+        health.is_just_up = self.shared.is_fresh.load(Ordering::Relaxed) && self.shared.is_just_up();
         health
+    }
+
+    /// As [`Self::health`], with the latency of the node.
+    pub(crate) fn health_with_latency(&self) -> NodeHealth {
+        let latency = self.shared.activity.latency().map(|(average, samples, latest)| RecentLatency {
+            average,
+            samples,
+            age: Duration::from_micros(self.shared.now_micros().saturating_sub(latest)),
+        });
+        NodeHealth { latency, ..self.health() }
+    }
+
+    /// An attempt was sent.
+    pub(crate) fn handle_request(&self) {
+        self.shared.activity.handle_request();
+    }
+
+    /// An attempt that began at `started` was answered at `now`.
+    pub(crate) fn handle_answer(&self, started: Instant, now: Instant) {
+        let micros = u64::try_from((now - self.shared.created).as_micros()).unwrap_or(u64::MAX);
+        self.shared.activity.handle_answer(micros, now - started);
+    }
+
+    /// An attempt failed.
+    pub(crate) fn handle_error(&self, is_timeout: bool) {
+        self.shared.activity.handle_error(is_timeout);
+    }
+
+    /// What was counted.
+    pub(crate) fn activity(&self) -> &NodeActivity {
+        &self.shared.activity
+    }
+
+    /// What all connections to the node did, those that have ended included.
+    pub(crate) fn connection_stats(&self) -> ConnectionStats {
+        let mut stats = *self.shared.ended_stats.lock().unwrap_or_else(PoisonError::into_inner);
+        for connection in self.connections() {
+            stats.add(&connection.stats());
+        }
+        stats
     }
 
     pub(crate) fn state(&self) -> NodeState {
@@ -236,9 +307,27 @@ impl Drop for NodePool {
 }
 
 impl Shared {
+    fn now_micros(&self) -> u64 {
+        u64::try_from(self.created.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn is_just_up(&self) -> bool {
+        let up_for = Duration::from_micros(self.now_micros().saturating_sub(self.up_since.load(Ordering::Relaxed)));
+        let is_just_up = up_for < JUST_UP_PERIOD;
+        if !is_just_up {
+            // Spares later requests the look at the clock.
+            self.is_fresh.store(false, Ordering::Relaxed);
+        }
+        is_just_up
+    }
+
     fn set_state(&self, state: NodeState) {
         let previous = decode(self.state.swap(encode(state), Ordering::Relaxed));
         if previous != state {
+            if state == NodeState::Up {
+                self.up_since.store(self.now_micros(), Ordering::Relaxed);
+                self.is_fresh.store(true, Ordering::Relaxed);
+            }
             info!(host_id = %self.host_id, address = %self.address, ?previous, ?state, "node state");
             self.settings.observer.on_state_changed(self.host_id, previous, state);
         }
@@ -345,10 +434,18 @@ impl PoolTask {
                 return Poll::Ready(Wake::Lost(position, reason));
             }
         }
-        self.draining.retain_mut(|(_, closed)| closed.as_mut().poll(cx).is_pending());
+        let ended_stats = &self.shared.ended_stats;
+        self.draining.retain_mut(|(connection, closed)| {
+            let is_open = closed.as_mut().poll(cx).is_pending();
+            if !is_open {
+                ended_stats.lock().unwrap_or_else(PoisonError::into_inner).add(&connection.stats());
+            }
+            is_open
+        });
         for (position, dial) in self.dials.iter_mut().enumerate() {
             if let Poll::Ready(result) = dial.as_mut().poll(cx) {
                 drop(self.dials.remove(position));
+                self.shared.activity.handle_dial(result.is_err());
                 return Poll::Ready(Wake::Dialled(result));
             }
         }

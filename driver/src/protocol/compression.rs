@@ -36,8 +36,8 @@ const BODY_LEN_MIN: usize = 512;
 /// LZ4 cannot expand a block by more than this factor; anything beyond is a lie.
 const LZ4_RATIO_MAX: usize = 255;
 
-/// Snappy encodes at most 64 bytes in a copy of two.
-const SNAPPY_RATIO_MAX: usize = 64;
+/// No Snappy block expands more than this: a copy of at most 64 bytes takes three.
+const SNAPPY_RATIO_MAX: usize = 22;
 
 /// Compresses the body of the request envelope at the end of `out`, starting at `start`, in place.
 ///
@@ -109,6 +109,9 @@ pub fn decompress_lz4(block: &[u8], len: usize) -> Result<Bytes, DecodeError> {
     if len == 0 {
         return Ok(Bytes::new());
     }
+    if len > block.len().saturating_mul(LZ4_RATIO_MAX) {
+        return Err(DecodeError::Decompression);
+    }
     match lz4_flex::block::decompress(block, len) {
         Ok(plain) if plain.len() == len => Ok(plain.into()),
         _ => Err(DecodeError::Decompression),
@@ -153,6 +156,7 @@ mod tests {
     fn a_small_block_cannot_announce_a_large_body() {
         let lie = [0x0F, 0xFF, 0xFF, 0xFF, 1, 2, 3];
         assert_eq!(decompress_body(Compression::Lz4, &lie, 256 << 20), Err(DecodeError::Decompression));
+        assert_eq!(decompress_lz4(&lie[4..], 131_071), Err(DecodeError::Decompression));
     }
 
     proptest! {

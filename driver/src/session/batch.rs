@@ -120,7 +120,7 @@ impl<'v> BatchQuery<'v> {
         for (statement, values) in &self.parts {
             entries.push(match self.session.bind(statement, &**values, self.options.timeout).await? {
                 Bound::Text(text) => BatchEntry::Text(text),
-                Bound::Prepared(statement, values) => BatchEntry::Prepared { statement, values },
+                Bound::Prepared { statement, values, .. } => BatchEntry::Prepared { statement, values },
             });
         }
         self.session.execute_batch(self.batch_type, &entries, &self.options).await

@@ -13,12 +13,12 @@ use super::handle::{Session, Shared};
 use crate::connection::{Authenticator, ConnectError, ConnectionConfig, PlainAuthenticator};
 use crate::control::{
     ContactPoint, ControlSettings, ControlWorker, Inbox, MetadataError, NodeListener, NodeListeners, RefreshWindows,
-    establish_first, resolve,
+    SchemaListener, SchemaListeners, establish_first, resolve,
 };
 use crate::env::{Environment, timeout};
 use crate::execution::{
-    Background, Defaults, Error, ErrorKind, Executor, Metrics, PreparationSettings, PreparedCache, Result,
-    WarmUpStatements,
+    Background, Defaults, Error, ErrorKind, Executor, Metrics, PreparationSettings, PreparedCache, RequestTracker,
+    Result, WarmUpStatements,
 };
 use crate::policy::{
     AddressTranslation, Budget, BudgetSettings, DefaultRetry, ExponentialReconnection, LoadBalancing,
@@ -28,6 +28,7 @@ use crate::pool::{ConnectionFactory, PoolObserver, PoolSettings};
 use crate::protocol::compression::Compression;
 use crate::protocol::{Consistency, ProtocolVersion, SerialConsistency};
 use crate::statement::Profile;
+use crate::topology::KeyspaceFilter;
 
 /// Options of a session. Setters cannot fail; [`SessionBuilder::connect`] reports what is wrong.
 #[derive(Clone)]
@@ -46,11 +47,14 @@ pub struct SessionBuilder {
     speculation: Option<Arc<dyn SpeculativeExecution>>,
     speculation_budget: BudgetSettings,
     profiles: BTreeMap<String, Arc<Profile>>,
+    tracker: Option<Arc<dyn RequestTracker>>,
     reconnection: Arc<dyn Reconnection>,
     timestamps: Arc<dyn TimestampGenerator>,
     translation: Arc<dyn AddressTranslation>,
     windows: RefreshWindows,
+    keyspace_filter: KeyspaceFilter,
     node_listeners: NodeListeners,
+    schema_listeners: SchemaListeners,
     refresh_interval: Duration,
     control_timeout: Duration,
     agreement_timeout: Duration,
@@ -82,11 +86,14 @@ impl Default for SessionBuilder {
             speculation: None,
             speculation_budget: BudgetSettings { percent: 10, burst: 10 },
             profiles: BTreeMap::new(),
+            tracker: None,
             reconnection: Arc::new(ExponentialReconnection::default()),
             timestamps: Arc::new(MonotonicTimestamps::default()),
             translation: Arc::new(NoTranslation),
             windows: RefreshWindows::default(),
+            keyspace_filter: KeyspaceFilter::all(),
             node_listeners: NodeListeners::default(),
+            schema_listeners: SchemaListeners::default(),
             refresh_interval: Duration::from_secs(60),
             control_timeout: Duration::from_secs(5),
             agreement_timeout: Duration::from_secs(10),
@@ -258,6 +265,20 @@ impl SessionBuilder {
         self
     }
 
+    /// Keyspaces whose tables, types and so on are read; of the others only replication is. Default: all.
+    ///
+    /// Routing by token needs replication alone, so [`KeyspaceFilter::none`] costs only metadata.
+    pub fn keyspace_filter(mut self, filter: KeyspaceFilter) -> Self {
+        self.keyspace_filter = filter;
+        self
+    }
+
+    /// Is told what is created, updated and dropped in the schema. Listeners are told in the order they were added.
+    pub fn schema_listener(mut self, listener: Arc<dyn SchemaListener>) -> Self {
+        self.schema_listeners.0.push(listener);
+        self
+    }
+
     /// Limit of waiting for schema agreement after a schema change. Default: 10 s.
     pub fn schema_agreement_timeout(mut self, limit: Duration) -> Self {
         self.agreement_timeout = limit;
@@ -322,6 +343,12 @@ impl SessionBuilder {
         self
     }
 
+    /// Is told how each request ends. Default: nobody.
+    pub fn request_tracker(mut self, tracker: Arc<dyn RequestTracker>) -> Self {
+        self.tracker = Some(tracker);
+        self
+    }
+
     /// Schedules reconnections. Default: [`ExponentialReconnection`], 500 ms to 60 s.
     pub fn reconnection(mut self, policy: Arc<dyn Reconnection>) -> Self {
         self.reconnection = policy;
@@ -368,7 +395,7 @@ impl SessionBuilder {
             .await
             .map_err(|failures| connect_error(&failures, &self.contact_points))?;
         if let Some(keyspace) = &self.keyspace
-            && !established.schema.keyspaces.contains_key(keyspace)
+            && !established.schema.keyspaces.contains_key(keyspace.as_str())
         {
             return Err(Error::not_sent(ErrorKind::KeyspaceMissing(keyspace.clone())));
         }
@@ -402,6 +429,7 @@ impl SessionBuilder {
             retry_budget: Budget::new(self.retry_budget),
             speculation_budget: Budget::new(self.speculation_budget),
             metrics: Metrics::default(),
+            tracker: self.tracker,
             is_closed: AtomicBool::new(false),
         };
         let agreement_timeout = self.agreement_timeout;
@@ -438,7 +466,9 @@ impl SessionBuilder {
             load_balancing,
             translation: Arc::clone(&self.translation),
             windows: self.windows,
+            keyspace_filter: self.keyspace_filter.clone(),
             node_listeners: self.node_listeners.clone(),
+            schema_listeners: self.schema_listeners.clone(),
             refresh_interval: self.refresh_interval,
             timeout: self.control_timeout,
         }

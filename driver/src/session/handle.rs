@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use super::batch::BatchQuery;
 use super::builder::SessionBuilder;
+use super::paging_state::fingerprint;
 use super::query::Query;
 use super::result::QueryResult;
 use crate::control::{ControlWorker, SchemaScope, wait_for_agreement};
@@ -19,10 +20,11 @@ use crate::execution::{
     Background, Certainty, Error, ErrorKind, Executor, Explanation, Metrics, MetricsSnapshot, PreparationSettings,
     PreparedCache, Result, Work, prepare_on_others, prepared_state,
 };
+use crate::observe::{ConnectionStats, LatencySnapshot, NodeCounters};
 use crate::pool::{ConnectionFactory, NodeState, use_keyspace};
 use crate::protocol::response::{Message, ResultBody};
 use crate::protocol::{BatchType, ProtocolVersion};
-use crate::statement::{BatchEntry, PreparedStatement, Profile, Statement, StatementOptions};
+use crate::statement::{BatchEntry, PreparedState, PreparedStatement, Profile, Statement, StatementOptions};
 use crate::topology::ClusterSnapshot;
 use crate::value::{BindValues, BindWriter};
 
@@ -50,7 +52,44 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) enum Bound {
     Text(Arc<str>),
-    Prepared(PreparedStatement, Vec<u8>),
+    Prepared {
+        statement: PreparedStatement,
+        /// What the values were encoded for.
+        state: Arc<PreparedState>,
+        values: Vec<u8>,
+    },
+}
+
+impl Bound {
+    /// See [`fingerprint`].
+    pub(super) fn fingerprint(&self) -> u64 {
+        match self {
+            Self::Text(text) => fingerprint(text, &[]),
+            Self::Prepared { statement, values, .. } => fingerprint(statement.text(), values),
+        }
+    }
+}
+
+/// What a session did with one node, since the node has its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeMetrics {
+    /// Identity of the node.
+    pub host_id: Uuid,
+    /// Address the driver dials.
+    pub address: SocketAddr,
+    /// What happened.
+    pub counters: NodeCounters,
+    /// How long successful attempts took.
+    pub latencies: LatencySnapshot,
+    /// Bytes, answers and heartbeats of all its connections, those that have ended included.
+    pub connections: ConnectionStats,
+    /// Usable connections at the moment.
+    pub open_connections: usize,
+    /// Answers the node owes at the moment, those to given-up requests included.
+    pub in_flight: usize,
+    /// Bytes of requests waiting for the transport at the moment.
+    pub queued_bytes: u64,
 }
 
 /// A node as the session sees it.
@@ -141,6 +180,35 @@ impl Session {
         self.query(statement).bind(values).explain().await
     }
 
+    /// What the session did with each node, sorted by host id.
+    #[must_use]
+    pub fn node_metrics(&self) -> Vec<NodeMetrics> {
+        let view = self.shared.executor.state.view();
+        let nodes = view.snapshot.nodes().iter().zip(&view.pools);
+        let measured = nodes.filter_map(|(node, pool)| {
+            let pool = pool.as_ref()?;
+            let queued =
+                |connection: &crate::connection::Connection| connection.queued().saturating_sub(connection.handed());
+            Some(NodeMetrics {
+                host_id: node.host_id,
+                address: node.address,
+                counters: pool.activity().counters(),
+                latencies: pool.activity().latencies(),
+                connections: pool.connection_stats(),
+                open_connections: pool.open_connections(),
+                in_flight: pool.health().in_flight,
+                queued_bytes: pool.connections().iter().map(queued).sum(),
+            })
+        });
+        measured.collect()
+    }
+
+    /// Latencies of all successful attempts of the session.
+    #[must_use]
+    pub fn latencies(&self) -> LatencySnapshot {
+        self.shared.executor.metrics.latencies.snapshot()
+    }
+
     /// Counters of the session.
     #[must_use]
     pub fn metrics(&self) -> MetricsSnapshot {
@@ -195,37 +263,6 @@ impl Session {
         Ok(())
     }
 
-    /// Reads nodes and schema again; returns when the new picture is in place.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Timeout`] if that takes longer than a request may.
-    pub async fn refresh_schema(&self) -> Result<()> {
-        self.refresh_now(Some(SchemaScope::All)).await
-    }
-
-    /// Reads the list of nodes again, and the schema if its version is another one than the last seen; returns when the
-    /// new picture is in place.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Timeout`] if that takes longer than a request may.
-    pub async fn refresh_nodes(&self) -> Result<()> {
-        self.refresh_now(None).await
-    }
-
-    /// Reads one keyspace with all it holds again, and the list of nodes; returns when the new picture is in place.
-    ///
-    /// A keyspace that does not exist is gone from [`Self::cluster`] afterwards. The name is taken literally, without
-    /// quotes.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Timeout`] if that takes longer than a request may.
-    pub async fn refresh_keyspace(&self, keyspace: &str) -> Result<()> {
-        self.refresh_now(Some(SchemaScope::Keyspaces([keyspace.to_owned()].into()))).await
-    }
-
     /// Waits until all live nodes report one schema version.
     ///
     /// # Errors
@@ -272,7 +309,7 @@ impl Session {
         CloseReport { is_complete, drained: before.saturating_sub(aborted), aborted }
     }
 
-    fn check_open(&self) -> Result<()> {
+    pub(super) fn check_open(&self) -> Result<()> {
         if self.shared.executor.is_closed.load(Ordering::Relaxed) {
             return Err(Error::not_sent(ErrorKind::SessionClosed));
         }
@@ -291,15 +328,15 @@ impl Session {
             Statement::Text(text) => Box::pin(self.prepare_cached(text, limit)).await?,
             Statement::Prepared(statement) => statement.clone(),
         };
-        let variables = statement.variables();
-        let mut encoded = Vec::with_capacity(variables.len() * ENCODED_VALUE_LEN_GUESS);
+        let state = statement.state();
+        let mut encoded = Vec::with_capacity(values.len_hint());
         let is_unset_supported = self.protocol_version() >= ProtocolVersion::V4;
-        let mut writer = BindWriter::new(&variables, is_unset_supported, &mut encoded);
+        let mut writer = BindWriter::new(&state.variables, is_unset_supported, &mut encoded);
         values
             .bind(&mut writer)
             .and_then(|()| writer.finish())
             .map_err(|error| Error::not_sent(ErrorKind::Bind(error)))?;
-        Ok(Bound::Prepared(statement, encoded))
+        Ok(Bound::Prepared { statement, state, values: encoded })
     }
 
     async fn prepare_cached(&self, text: &Arc<str>, limit: Option<Duration>) -> Result<PreparedStatement> {
@@ -332,7 +369,7 @@ impl Session {
         };
         let view = shared.executor.state.view();
         let id = prepared.id.clone();
-        let statement = PreparedStatement::new(Arc::clone(&text), keyspace, prepared_state(prepared, &view));
+        let statement = PreparedStatement::new(Arc::clone(&text), keyspace, prepared_state(*prepared, &view));
         let left = limit.saturating_sub(started.elapsed());
         let settings = PreparationSettings { wait_max: shared.preparation.wait_max.min(left), ..shared.preparation };
         prepare_on_others(&view, settings, &text, &id, answer.coordinator, &shared.background).await;
@@ -343,17 +380,17 @@ impl Session {
         let work = work_of(bound);
         let answer = self.shared.executor.run(&work, options).await?;
         if let Message::Result(ResultBody::SchemaChange(change)) = &answer.decoded.message {
-            let keyspace = change.keyspace.clone();
-            self.shared.statements.forget_keyspace(&keyspace);
+            self.shared.statements.forget_keyspace(&change.keyspace);
+            let scope = SchemaScope::from(change);
             let limit = options.timeout.unwrap_or(self.shared.executor.defaults.timeout);
-            let is_agreed = Box::pin(self.after_schema_change(&answer.connection, keyspace, limit)).await;
+            let is_agreed = Box::pin(self.after_schema_change(&answer.connection, scope, limit)).await;
             return QueryResult::new(answer, is_agreed);
         }
         if let Message::Result(ResultBody::SetKeyspace(keyspace)) = &answer.decoded.message {
             let keyspace = keyspace.clone();
             Box::pin(self.use_keyspace(&keyspace)).await?;
         }
-        QueryResult::new(answer, true)
+        Ok(QueryResult::new(answer, true)?.with_fingerprint(|| bound.fingerprint()))
     }
 
     pub(super) async fn execute_batch(
@@ -379,22 +416,21 @@ impl Session {
         self.shared.executor.explain(&work_of(bound), options)
     }
 
-    /// Waits until the nodes agree on the schema this session has changed, then reads the keyspace again.
+    /// Waits until the nodes agree on the schema this session has changed, then reads the changed part again.
     ///
     /// The change itself succeeded, so nothing that fails here is an error of the call.
     async fn after_schema_change(
         &self,
         connection: &crate::connection::Connection,
-        keyspace: String,
+        scope: SchemaScope,
         limit: Duration,
     ) -> bool {
         let limit = limit.min(self.shared.agreement_timeout);
         let started = Instant::now();
         let is_agreed = self.agree(connection, started + limit).await.unwrap_or(false);
-        let scope = Some(SchemaScope::Keyspaces([keyspace].into()));
         let left = limit.saturating_sub(started.elapsed()).max(SCHEMA_READ_LIMIT_MIN);
         // A failure leaves the refresh pending in the control task.
-        let _ = self.refresh(scope, left).await;
+        let _ = self.refresh(false, Some(scope), left).await;
         is_agreed
     }
 
@@ -408,13 +444,8 @@ impl Session {
         wait_for_agreement(connection, deadline, is_live).await.ok()
     }
 
-    async fn refresh_now(&self, scope: Option<SchemaScope>) -> Result<()> {
-        self.check_open()?;
-        self.refresh(scope, self.shared.executor.defaults.timeout).await
-    }
-
-    async fn refresh(&self, scope: Option<SchemaScope>, limit: Duration) -> Result<()> {
-        let done = self.shared.control.refresh(scope);
+    pub(super) async fn refresh(&self, nodes: bool, schema: Option<SchemaScope>, limit: Duration) -> Result<()> {
+        let done = self.shared.control.refresh(nodes, schema);
         match timeout(limit, done).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(Error::not_sent(ErrorKind::SessionClosed)),
@@ -435,7 +466,7 @@ impl fmt::Debug for Session {
 fn work_of(bound: &Bound) -> Work<'_> {
     match bound {
         Bound::Text(text) => Work::Query { text },
-        Bound::Prepared(statement, values) => Work::Execute { statement, values },
+        Bound::Prepared { statement, state, values } => Work::Execute { statement, state, values },
     }
 }
 
@@ -444,8 +475,6 @@ fn only_prepared(error: Error) -> Error {
     error.with_certainty(Certainty::NotSent)
 }
 
-/// Room for a few small values, so that most statements allocate once.
-const ENCODED_VALUE_LEN_GUESS: usize = 24;
 /// A caller that prepares itself learns more from its own time limit, a moment earlier.
 const LEADER_GRACE: Duration = Duration::from_millis(100);
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(10);

@@ -3,13 +3,18 @@
 mod batch;
 mod builder;
 mod handle;
+mod paging_state;
 mod query;
+mod refresh;
 mod result;
 mod rows;
+mod trace;
 
 pub use batch::BatchQuery;
 pub use builder::SessionBuilder;
-pub use handle::{CloseReport, NodeStatus, Session};
+pub use handle::{CloseReport, NodeMetrics, NodeStatus, Session};
+pub use paging_state::PagingState;
 pub use query::Query;
 pub use result::{Applied, Page, QueryResult};
 pub use rows::{Pages, RowStream};
+pub use trace::{QueryTrace, TraceEvent};

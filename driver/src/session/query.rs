@@ -8,8 +8,9 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::handle::Session;
+use super::paging_state::PagingState;
 use super::result::{Applied, QueryResult, row_error};
-use super::rows::{Pages, RowStream};
+use super::rows::{Pages, RowStream, resume};
 use crate::execution::{Error, ErrorKind, Explanation, Result};
 use crate::policy::{Retry, SpeculativeExecution};
 use crate::protocol::{Consistency, SerialConsistency};
@@ -26,11 +27,12 @@ pub struct Query<V = ()> {
     statement: Statement,
     values: V,
     options: StatementOptions,
+    resumed: Option<PagingState>,
 }
 
 impl Query<()> {
     pub(super) fn new(session: Session, statement: Statement) -> Self {
-        Self { session, statement, values: (), options: StatementOptions::default() }
+        Self { session, statement, values: (), options: StatementOptions::default(), resumed: None }
     }
 }
 
@@ -39,7 +41,7 @@ impl<V> Query<V> {
     ///
     /// Values that do not fit are reported by the ending method, as [`ErrorKind::Bind`].
     pub fn bind<W: BindValues>(self, values: W) -> Query<W> {
-        Query { session: self.session, statement: self.statement, values, options: self.options }
+        Query { session: self.session, statement: self.statement, values, options: self.options, resumed: self.resumed }
     }
 
     /// Consistency level. Default: the session's, `LOCAL_QUORUM` unless set.
@@ -80,8 +82,11 @@ impl<V> Query<V> {
     }
 
     /// Resumes a paged query where an earlier page of the same statement and values ended.
-    pub fn paging_state(mut self, state: impl Into<Bytes>) -> Self {
-        self.options.paging_state = Some(state.into());
+    ///
+    /// A state of another statement or other values is reported by the ending method, as
+    /// [`ErrorKind::PagingStateForeign`].
+    pub fn paging_state(mut self, state: PagingState) -> Self {
+        self.resumed = Some(state);
         self
     }
 
@@ -137,8 +142,9 @@ impl<V: BindValues> Query<V> {
     /// # Errors
     ///
     /// Any [`ErrorKind`]; [`Error::certainty`] says what is known about the effect.
-    pub async fn execute(self) -> Result<QueryResult> {
+    pub async fn execute(mut self) -> Result<QueryResult> {
         let bound = self.session.bind(&self.statement, &self.values, self.options.timeout).await?;
+        resume(self.resumed, &bound, &mut self.options)?;
         self.session.execute_bound(&bound, &self.options).await
     }
 
@@ -192,8 +198,9 @@ impl<V: BindValues> Query<V> {
         self.session.explain_bound(&bound, &self.options)
     }
 
-    async fn rows_up_to<T: for<'a> DecodeRow<'a>>(self, count_max: usize) -> Result<Vec<T>> {
+    async fn rows_up_to<T: for<'a> DecodeRow<'a>>(mut self, count_max: usize) -> Result<Vec<T>> {
         let bound = self.session.bind(&self.statement, &self.values, self.options.timeout).await?;
+        resume(self.resumed, &bound, &mut self.options)?;
         let mut pages = Pages::of_bound(self.session, bound, self.options);
         let mut collected = Vec::new();
         while collected.len() < count_max
@@ -210,7 +217,7 @@ impl<V: BindValues> Query<V> {
 impl<V: BindValues + Send + Sync + 'static> Query<V> {
     /// Executes the statement page by page, each fetched when asked for.
     pub fn pages(self) -> Pages {
-        Pages::new(self.session, self.statement, Box::new(self.values), self.options)
+        Pages::new(self.session, self.statement, Box::new(self.values), self.options, self.resumed)
     }
 
     /// Executes the statement as a stream of rows.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::paging_state::PagingState;
 use crate::execution::{Answer, Attempt, Error, ErrorKind, Result};
-use crate::protocol::response::{Message, ResultBody, Rows};
+use crate::protocol::response::{Annotations, Message, ResultBody, Rows};
 use crate::value::{CellReader, ColumnSpec, DecodeRow, RowCells, RowError, RowIterator};
 
 /// One page of a paged result.
@@ -20,11 +21,11 @@ pub struct QueryResult {
     coordinator: Uuid,
     address: SocketAddr,
     rows: Option<(Rows, Arc<[ColumnSpec]>)>,
-    warnings: Vec<String>,
-    custom_payload: BTreeMap<String, Option<Bytes>>,
-    tracing_id: Option<Uuid>,
+    annotations: Option<Box<Annotations>>,
     is_schema_agreed: bool,
     attempts: Vec<Attempt>,
+    /// Of the statement, if there are more pages.
+    fingerprint: u64,
 }
 
 /// The outcome of a conditional statement.
@@ -60,11 +61,10 @@ impl QueryResult {
             coordinator,
             address,
             rows,
-            warnings: decoded.warnings,
-            custom_payload: decoded.custom_payload,
-            tracing_id: decoded.tracing_id,
+            annotations: decoded.annotations,
             is_schema_agreed,
             attempts,
+            fingerprint: 0,
         })
     }
 
@@ -110,31 +110,42 @@ impl QueryResult {
         self.applied_cell().is_none_or(|(is_applied, _)| is_applied)
     }
 
-    /// Where the next page starts; `None` on the last page.
-    ///
-    /// Valid for the same statement and values only. Not for hands you do not trust: the server believes it.
+    /// Where the next page starts; `None` on the last page. See `Query::paging_state`.
     #[must_use]
-    pub fn paging_state(&self) -> Option<Bytes> {
-        // Copied, because an application may keep it for long and the page's buffer is large.
-        self.rows.as_ref()?.0.metadata.paging_state.as_deref().map(Bytes::copy_from_slice)
+    pub fn paging_state(&self) -> Option<PagingState> {
+        Some(PagingState::new(self.fingerprint, self.raw_paging_state()?))
+    }
+
+    /// Where the next page starts, in the server's own form.
+    pub(super) fn raw_paging_state(&self) -> Option<&[u8]> {
+        self.rows.as_ref()?.0.metadata.paging_state.as_deref()
+    }
+
+    /// Notes the statement that more pages belong to.
+    pub(super) fn with_fingerprint(mut self, fingerprint: impl FnOnce() -> u64) -> Self {
+        if self.raw_paging_state().is_some() {
+            self.fingerprint = fingerprint();
+        }
+        self
     }
 
     /// Warnings of the coordinator.
     #[must_use]
     pub fn warnings(&self) -> &[String] {
-        &self.warnings
+        self.annotations.as_ref().map_or(&[], |annotations| &annotations.warnings)
     }
 
     /// Bytes of the server's query handler.
     #[must_use]
     pub fn custom_payload(&self) -> &BTreeMap<String, Option<Bytes>> {
-        &self.custom_payload
+        static NONE: BTreeMap<String, Option<Bytes>> = BTreeMap::new();
+        self.annotations.as_ref().map_or(&NONE, |annotations| &annotations.custom_payload)
     }
 
     /// Id of the trace, if one was asked for.
     #[must_use]
     pub fn tracing_id(&self) -> Option<Uuid> {
-        self.tracing_id
+        self.annotations.as_ref()?.tracing_id
     }
 
     /// Host id of the node that answered.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_core::Stream;
 
 use super::handle::{Bound, Session};
+use super::paging_state::PagingState;
 use super::result::{Page, RowsLeft, row_error};
 use crate::env::BoxFuture;
 use crate::env::mutants::is_planted;
@@ -26,7 +27,16 @@ pub struct Pages {
     session: Session,
     options: StatementOptions,
     source: Source,
+    resumed: Option<PagingState>,
     is_done: bool,
+}
+
+/// Continues where `resumed` says, if it belongs to `bound`.
+pub(super) fn resume(resumed: Option<PagingState>, bound: &Bound, options: &mut StatementOptions) -> Result<()> {
+    if let Some(state) = resumed {
+        options.paging_state = Some(state.raw_for(bound.fingerprint())?.clone());
+    }
+    Ok(())
 }
 
 enum Source {
@@ -41,12 +51,13 @@ impl Pages {
         statement: Statement,
         values: Box<dyn BindValues + Send + Sync>,
         options: StatementOptions,
+        resumed: Option<PagingState>,
     ) -> Self {
-        Self { session, options, source: Source::Unbound(statement, values), is_done: false }
+        Self { session, options, source: Source::Unbound(statement, values), resumed, is_done: false }
     }
 
     pub(super) fn of_bound(session: Session, bound: Bound, options: StatementOptions) -> Self {
-        Self { session, options, source: Source::Bound(bound), is_done: false }
+        Self { session, options, source: Source::Bound(bound), resumed: None, is_done: false }
     }
 
     /// Fetches the next page; `None` after the last one. A page may be empty although more follow.
@@ -63,8 +74,11 @@ impl Pages {
             self.source = Source::Bound(bound);
         }
         let Source::Bound(bound) = &self.source else { return Ok(None) };
+        // Kept until it was found to fit, so that asking again reports the same error.
+        resume(self.resumed.clone(), bound, &mut self.options)?;
+        self.resumed = None;
         let page = self.session.execute_bound(bound, &self.options).await?;
-        let next: Option<Bytes> = page.paging_state();
+        let next: Option<Bytes> = page.raw_paging_state().map(Bytes::copy_from_slice);
         self.is_done = next.is_none() || (page.row_count() == 0 && is_planted("N01-empty-page-ends-scan"));
         self.options.paging_state = next;
         Ok(Some(page))
@@ -73,8 +87,9 @@ impl Pages {
     /// Where the next page starts, to resume later with `Query::paging_state`; `None` before the first page and
     /// after the last.
     #[must_use]
-    pub fn paging_state(&self) -> Option<&Bytes> {
-        self.options.paging_state.as_ref()
+    pub fn paging_state(&self) -> Option<PagingState> {
+        let Source::Bound(bound) = &self.source else { return self.resumed.clone() };
+        Some(PagingState::new(bound.fingerprint(), self.options.paging_state.as_ref()?))
     }
 }
 

@@ -33,7 +33,7 @@ pub struct StatementOptions {
     pub is_traced: bool,
     /// Bytes for the server's query handler.
     pub custom_payload: Option<Arc<BTreeMap<String, Bytes>>>,
-    /// Where to resume a paged query.
+    /// Where to resume a paged query, in the server's own form.
     pub paging_state: Option<Bytes>,
     /// What few calls set.
     pub overrides: Option<Arc<Overrides>>,

@@ -8,7 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
 
-use crate::topology::{Token, compose_routing_key};
+use crate::protocol::response::KnownColumns;
+use crate::topology::{ClusterSnapshot, NodeIndex, Token, compose_routing_key};
 use crate::value::{CellReader, ColumnSpec};
 
 /// A statement the cluster has parsed. Cheap to clone; clones share what is learned later.
@@ -32,6 +33,8 @@ pub(crate) struct PreparedState {
     pub result_metadata_id: Option<Bytes>,
     pub variables: Arc<[ColumnSpec]>,
     pub result_columns: Option<Arc<[ColumnSpec]>>,
+    /// What the server will probably say about the columns of an answer, if it must.
+    pub known_columns: Option<Arc<KnownColumns>>,
     pub routing: Option<Routing>,
     /// Increments counters.
     pub is_counter: bool,
@@ -90,6 +93,12 @@ impl PreparedStatement {
 }
 
 impl PreparedState {
+    /// Computes the token from encoded values and finds its replicas; `None` if the partition is not determined.
+    pub(crate) fn route<'s>(&self, values: &[u8], snapshot: &'s ClusterSnapshot) -> Option<(Token, &'s [NodeIndex])> {
+        let token = self.token(values)?;
+        Some((token, snapshot.replicas_of_token(&self.routing.as_ref()?.keyspace, token)))
+    }
+
     /// Computes the token from encoded values; `None` if the partition is not determined by them.
     pub(crate) fn token(&self, values: &[u8]) -> Option<Token> {
         let routing = self.routing.as_ref()?;
@@ -154,6 +163,7 @@ mod tests {
             result_metadata_id: None,
             variables: [variable("a"), variable("b")].into(),
             result_columns: None,
+            known_columns: None,
             routing: Some(Routing { keyspace: "app".into(), key_positions: key_positions.to_vec() }),
             is_counter: false,
         }

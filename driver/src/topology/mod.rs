@@ -7,6 +7,7 @@ mod cql_type_parser;
 mod describe;
 mod diff;
 mod node;
+mod partitioner;
 mod replication;
 mod schema;
 mod snapshot;
@@ -18,8 +19,14 @@ pub use diff::TopologyDiff;
 pub use node::Node;
 #[cfg(test)]
 pub(crate) use node::test_node;
+pub use partitioner::Partitioner;
 pub use replication::Replication;
-pub use schema::{ColumnKind, ColumnMetadata, KeyspaceMetadata, Schema, TableMetadata, UserTypeMetadata};
+#[cfg(test)]
+pub(crate) use schema::test_table;
+pub use schema::{
+    AggregateMetadata, ColumnKind, ColumnMetadata, FunctionMetadata, FunctionSignature, IndexMetadata, KeyspaceFilter,
+    KeyspaceMetadata, ObjectChange, Schema, SchemaChange, TableMetadata, TableOptions, UserTypeMetadata, ViewMetadata,
+};
 pub use snapshot::ClusterSnapshot;
 pub use token::{RoutingKeyError, Token, compose_routing_key};
 pub use token_map::{NodeIndex, TokenMap};

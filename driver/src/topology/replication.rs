@@ -5,7 +5,7 @@
 //! `SimpleStrategy` and `NetworkTopologyStrategy` of Cassandra 4.0 and later: walking the ring clockwise, a data
 //! centre takes a node on a rack it has already used only as often as its factor exceeds its number of racks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{Node, NodeIndex};
 
@@ -24,7 +24,8 @@ pub enum Replication {
     },
     /// Every node holds its own data (system keyspaces); no replica is computed.
     Local,
-    /// A strategy this driver does not compute; requests are routed without a token.
+    /// A strategy this driver does not compute, such as one in which every node is a replica; requests are routed
+    /// without a token.
     Other {
         /// Class name the server announced.
         class: String,
@@ -54,49 +55,6 @@ impl Replication {
             _ => Self::Other { class: class.to_owned() },
         }
     }
-
-    /// Writes the CQL map that `CREATE KEYSPACE` takes.
-    #[must_use]
-    pub fn to_cql(&self) -> String {
-        match self {
-            Self::Simple { factor } => {
-                format!("{{'class': 'SimpleStrategy', 'replication_factor': '{factor}'}}")
-            }
-            Self::NetworkTopology { factors } => {
-                let mut text = String::from("{'class': 'NetworkTopologyStrategy'");
-                for (datacenter, factor) in factors {
-                    text.push_str(&format!(", '{}': '{factor}'", datacenter.replace('\'', "''")));
-                }
-                text.push('}');
-                text
-            }
-            Self::Local => String::from("{'class': 'LocalStrategy'}"),
-            Self::Other { class } => format!("{{'class': '{}'}}", class.replace('\'', "''")),
-        }
-    }
-
-    /// Walks the ring clockwise from ring position `start` and collects the replicas, the primary one first.
-    ///
-    /// `ring` holds the owner of each token in token order. `Local` and `Other` have no replicas here.
-    pub(super) fn replicas(&self, nodes: &[Node], ring: &[NodeIndex], start: usize) -> Vec<NodeIndex> {
-        let clockwise = ring[start..].iter().chain(&ring[..start]).copied();
-        match self {
-            Self::Simple { factor } => {
-                let mut replicas = Vec::with_capacity(*factor.min(&nodes.len()));
-                for node in clockwise {
-                    if replicas.len() >= *factor {
-                        break;
-                    }
-                    if !replicas.contains(&node) {
-                        replicas.push(node);
-                    }
-                }
-                replicas
-            }
-            Self::NetworkTopology { factors } => network_topology_replicas(factors, nodes, ring, clockwise),
-            Self::Local | Self::Other { .. } => Vec::new(),
-        }
-    }
 }
 
 /// Reads `3` or, for transient replication, `3/1`: all copies count.
@@ -104,61 +62,117 @@ fn parse_factor(text: &str) -> usize {
     text.split('/').next().and_then(|all| all.trim().parse().ok()).unwrap_or(0)
 }
 
-/// What one data centre still needs during the walk.
-struct DatacenterProgress<'a> {
-    missing: usize,
-    rack_repeats_left: usize,
-    racks_used: BTreeSet<&'a str>,
+/// Collects the replicas of ring positions for one replication, primary replicas first.
+///
+/// What does not depend on the position is found out once; marks carry the number of the walk, so that nothing has to
+/// be cleared between walks.
+pub(super) struct RingWalk<'a> {
+    ring: &'a [NodeIndex],
+    /// By node: its data centre among those that have replicas, and its rack.
+    places: Vec<Option<(usize, usize)>>,
+    datacenters: Vec<DatacenterWalk>,
+    /// Last walk that took a node.
+    node_marks: Vec<u32>,
+    /// Last walk that took a node on a rack.
+    rack_marks: Vec<u32>,
+    walk: u32,
 }
 
-fn network_topology_replicas(
-    factors: &BTreeMap<String, usize>,
-    nodes: &[Node],
-    ring: &[NodeIndex],
-    clockwise: impl Iterator<Item = NodeIndex>,
-) -> Vec<NodeIndex> {
-    let mut members: BTreeMap<&str, (BTreeSet<NodeIndex>, BTreeSet<&str>)> = BTreeMap::new();
-    for &index in ring {
-        let node = &nodes[usize::from(index)];
-        let (in_datacenter, racks) = members.entry(&node.datacenter).or_default();
-        in_datacenter.insert(index);
-        racks.insert(&node.rack);
-    }
-    let mut progress: BTreeMap<&str, DatacenterProgress<'_>> = BTreeMap::new();
-    for (datacenter, &factor) in factors {
-        if let Some((in_datacenter, racks)) = members.get(datacenter.as_str()) {
-            progress.insert(
-                datacenter,
-                DatacenterProgress {
-                    missing: factor.min(in_datacenter.len()),
-                    rack_repeats_left: factor.saturating_sub(racks.len()),
-                    racks_used: BTreeSet::new(),
-                },
-            );
-        }
-    }
-    let mut missing: usize = progress.values().map(|datacenter| datacenter.missing).sum();
-    let mut replicas = Vec::with_capacity(missing);
-    for index in clockwise {
-        if missing == 0 {
-            break;
-        }
-        let node = &nodes[usize::from(index)];
-        let Some(datacenter) = progress.get_mut(&*node.datacenter) else { continue };
-        if datacenter.missing == 0 || replicas.contains(&index) {
-            continue;
-        }
-        if !datacenter.racks_used.insert(&node.rack) {
-            if datacenter.rack_repeats_left == 0 {
-                continue;
+struct DatacenterWalk {
+    /// Replicas: the factor, or all nodes if there are fewer.
+    wanted: usize,
+    /// How many nodes may be taken from racks that have one already.
+    rack_repeats: usize,
+    missing: usize,
+    repeats_left: usize,
+}
+
+impl<'a> RingWalk<'a> {
+    /// `ring` holds the owner of each token in token order. `None` if the replication has no computed replicas.
+    pub(super) fn new(replication: &Replication, nodes: &[Node], ring: &'a [NodeIndex]) -> Option<Self> {
+        let mut on_ring = vec![false; nodes.len()];
+        ring.iter().for_each(|&index| on_ring[usize::from(index)] = true);
+        let members =
+            || nodes.iter().enumerate().filter(|(index, _)| on_ring[*index]).map(|(index, node)| (index, node));
+        let mut places = vec![None; nodes.len()];
+        let mut datacenters = Vec::new();
+        let mut racks = 0;
+        match replication {
+            Replication::Simple { factor } => {
+                // One data centre in which every node stands on a rack of its own.
+                for (index, _) in members() {
+                    places[index] = Some((0, racks));
+                    racks += 1;
+                }
+                datacenters.push(DatacenterWalk::new((*factor).min(racks), 0));
             }
-            datacenter.rack_repeats_left -= 1;
+            Replication::NetworkTopology { factors } => {
+                for (name, &factor) in factors {
+                    let mut own_racks: BTreeMap<&str, usize> = BTreeMap::new();
+                    let mut count = 0;
+                    for (index, node) in members().filter(|(_, node)| *node.datacenter == **name) {
+                        let next = racks + own_racks.len();
+                        places[index] = Some((datacenters.len(), *own_racks.entry(&node.rack).or_insert(next)));
+                        count += 1;
+                    }
+                    racks += own_racks.len();
+                    let repeats = factor.saturating_sub(own_racks.len());
+                    datacenters.push(DatacenterWalk::new(factor.min(count), repeats));
+                }
+            }
+            Replication::Local | Replication::Other { .. } => return None,
         }
-        replicas.push(index);
-        datacenter.missing -= 1;
-        missing -= 1;
+        Some(Self { ring, node_marks: vec![0; nodes.len()], rack_marks: vec![0; racks], places, datacenters, walk: 0 })
     }
-    replicas
+
+    /// Most replicas that a position has.
+    pub(super) fn width(&self) -> usize {
+        self.datacenters.iter().map(|datacenter| datacenter.wanted).sum()
+    }
+
+    /// Appends the replicas of the keys that ring position `start` owns.
+    pub(super) fn append(&mut self, start: usize, replicas: &mut Vec<NodeIndex>) {
+        self.walk += 1;
+        let mut missing = 0;
+        for datacenter in &mut self.datacenters {
+            datacenter.missing = datacenter.wanted;
+            datacenter.repeats_left = datacenter.rack_repeats;
+            missing += datacenter.wanted;
+        }
+        for &node in self.ring[start..].iter().chain(&self.ring[..start]) {
+            if missing == 0 {
+                return;
+            }
+            if self.takes(usize::from(node)) {
+                replicas.push(node);
+                missing -= 1;
+            }
+        }
+    }
+
+    fn takes(&mut self, node: usize) -> bool {
+        let Some((datacenter, rack)) = self.places[node] else { return false };
+        let datacenter = &mut self.datacenters[datacenter];
+        if datacenter.missing == 0 || self.node_marks[node] == self.walk {
+            return false;
+        }
+        if self.rack_marks[rack] == self.walk {
+            if datacenter.repeats_left == 0 {
+                return false;
+            }
+            datacenter.repeats_left -= 1;
+        }
+        self.rack_marks[rack] = self.walk;
+        self.node_marks[node] = self.walk;
+        datacenter.missing -= 1;
+        true
+    }
+}
+
+impl DatacenterWalk {
+    fn new(wanted: usize, rack_repeats: usize) -> Self {
+        Self { wanted, rack_repeats, missing: 0, repeats_left: 0 }
+    }
 }
 
 #[cfg(test)]

@@ -3,13 +3,16 @@
 //! # Invariants
 //!
 //! - Nodes are sorted by host id and host ids are distinct; a [`NodeIndex`] is a position in that order.
-//! - The token map was computed from exactly these nodes and this schema.
+//! - The token map was computed from nodes with exactly these tokens, and covers every replication of this schema.
+//!   It is empty if the partitioner is one whose tokens this driver does not compute.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{KeyspaceMetadata, Node, NodeIndex, Schema, Token, TokenMap};
+use super::token_map::Placement;
+use super::{KeyspaceMetadata, Node, NodeIndex, Partitioner, Schema, Token, TokenMap};
 
 /// An immutable picture of the cluster: nodes, ring and schema.
 #[derive(Debug)]
@@ -17,17 +20,51 @@ pub struct ClusterSnapshot {
     cluster_name: String,
     nodes: Vec<Node>,
     schema: Schema,
-    token_map: TokenMap,
+    token_map: Arc<TokenMap>,
+    partitioner: Partitioner,
+    /// Sorted by keyspace, so that a request compares a few names and no replications.
+    placements: Vec<(Arc<str>, Placement)>,
 }
 
 impl ClusterSnapshot {
-    /// Builds a snapshot; of several nodes with one host id the first is kept.
-    pub(crate) fn build(cluster_name: &str, mut nodes: Vec<Node>, schema: Schema) -> Self {
+    /// Builds a snapshot; of several nodes with one host id the first is kept. What did not change since `previous` is
+    /// shared with it.
+    pub(crate) fn build(
+        cluster_name: &str,
+        partitioner: Partitioner,
+        mut nodes: Vec<Node>,
+        schema: Schema,
+        previous: Option<&Self>,
+    ) -> Self {
         nodes.sort_by_key(|node| node.host_id);
         nodes.dedup_by_key(|node| node.host_id);
         nodes.truncate(usize::from(NodeIndex::MAX));
-        let token_map = TokenMap::build(&nodes, schema.keyspaces.values().map(|keyspace| &keyspace.replication));
-        Self { cluster_name: cluster_name.to_owned(), nodes, schema, token_map }
+        for node in &mut nodes {
+            if let Some(known) = previous.and_then(|previous| previous.node(node.host_id))
+                && known.tokens == node.tokens
+            {
+                node.tokens = Arc::clone(&known.tokens);
+            }
+        }
+        let replications = || schema.keyspaces.values().map(|keyspace| &keyspace.replication);
+        let token_map = match previous {
+            Some(previous) if previous.token_map.covers(&previous.nodes, &nodes, replications()) => {
+                Arc::clone(&previous.token_map)
+            }
+            _ => Arc::new(TokenMap::build(&nodes, replications())),
+        };
+        let placements = schema
+            .keyspaces
+            .iter()
+            .filter_map(|(name, keyspace)| Some((Arc::from(&**name), token_map.placement(&keyspace.replication)?)))
+            .collect();
+        Self { cluster_name: cluster_name.to_owned(), nodes, schema, token_map, placements, partitioner }
+    }
+
+    /// How the cluster turns partition keys into tokens.
+    #[must_use]
+    pub fn partitioner(&self) -> Partitioner {
+        self.partitioner
     }
 
     /// Name of the cluster.
@@ -91,10 +128,8 @@ impl ClusterSnapshot {
     /// Positions of the replicas of a token, the primary one first.
     #[must_use]
     pub fn replicas_of_token(&self, keyspace: &str, token: Token) -> &[NodeIndex] {
-        self.schema
-            .keyspaces
-            .get(keyspace)
-            .map_or(&[], |keyspace| self.token_map.replicas(&keyspace.replication, token))
+        let found = self.placements.binary_search_by(|(name, _)| (**name).cmp(keyspace));
+        found.map_or(&[], |position| self.token_map.replicas_at(self.placements[position].1, token))
     }
 
     /// The ring.

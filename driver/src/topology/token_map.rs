@@ -1,7 +1,8 @@
 //! Ring lookup: from a token to the nodes that own it.
 //!
-//! Replica sets are computed once per distinct replication and ring position, and interned: a cluster of 300 nodes
-//! with 256 tokens each has 76,800 positions but few distinct sets.
+//! Replicas are computed once per distinct placement and ring position and kept in one flat table per placement: a
+//! cluster of 300 nodes with 256 tokens each has 76,800 positions, and no two of them need have the same replicas.
+//! Simple strategies share the table of the largest factor, because a smaller factor takes the first of its nodes.
 //!
 //! # Invariants
 //!
@@ -9,77 +10,141 @@
 //! - A key belongs to the first position whose token is not below the key's; past the last one, to the first.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
+use super::replication::RingWalk;
 use super::{Node, Replication, Token};
 
 /// Position of a node in its snapshot; meaningless in any other snapshot.
 pub type NodeIndex = u16;
 
-/// Position of a replication strategy in the map of its snapshot.
-pub(crate) type ReplicationIndex = u16;
-
-/// The ring of one snapshot with its precomputed replica sets.
+/// The ring of one snapshot with its precomputed replicas.
 #[derive(Debug, Default)]
 pub struct TokenMap {
-    tokens: Vec<Token>,
-    owners: Vec<NodeIndex>,
+    tokens: Box<[Token]>,
+    owners: Box<[NodeIndex]>,
     /// First ring position at or after the start of each bucket; the ring is cut into equal buckets.
-    buckets: Vec<u32>,
+    buckets: Box<[u32]>,
     bucket_shift: u32,
-    by_replication: Vec<ReplicaTable>,
-    replication_indexes: BTreeMap<Replication, ReplicationIndex>,
+    tables: Vec<ReplicaTable>,
+    by_replication: BTreeMap<Replication, Placement>,
 }
 
+/// Where the replicas of one replication are.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Placement {
+    table: usize,
+    /// How many nodes of each row are replicas.
+    len: usize,
+}
+
+/// Replicas of all ring positions, `width` nodes for each.
 #[derive(Debug)]
 struct ReplicaTable {
-    /// For each ring position, an index into `sets`.
-    set_of_position: Vec<u32>,
-    sets: Vec<Arc<[NodeIndex]>>,
+    width: usize,
+    nodes: Box<[NodeIndex]>,
 }
 
 impl TokenMap {
-    /// Builds the ring of `nodes` and the replica sets of each distinct replication in `replications`.
+    /// Builds the ring of `nodes` and the replicas of each distinct replication in `replications`.
     ///
     /// When two nodes claim one token the node with the lower index keeps it.
     pub fn build<'a>(nodes: &[Node], replications: impl IntoIterator<Item = &'a Replication>) -> Self {
-        let mut claims: BTreeMap<Token, NodeIndex> = BTreeMap::new();
+        let count = nodes.iter().map(|node| node.tokens.len()).sum();
+        let mut claims: Vec<(Token, NodeIndex)> = Vec::with_capacity(count);
         for (index, node) in (0..NodeIndex::MAX).zip(nodes) {
-            for &token in &*node.tokens {
-                claims.entry(token).or_insert(index);
-            }
+            claims.extend(node.tokens.iter().map(|&token| (token, index)));
         }
-        let (tokens, owners): (Vec<_>, Vec<_>) = claims.into_iter().unzip();
+        // Stable, and fast on the ascending runs that the nodes' tokens are.
+        claims.sort_by_key(|&(token, _)| token);
+        claims.dedup_by_key(|&mut (token, _)| token);
+        let tokens: Box<[Token]> = claims.iter().map(|&(token, _)| token).collect();
+        let owners = claims.iter().map(|&(_, owner)| owner).collect();
         let (buckets, bucket_shift) = bucket_starts(&tokens);
         let mut map = Self { tokens, owners, buckets, bucket_shift, ..Self::default() };
+        map.place(nodes, replications);
+        map
+    }
+
+    fn place<'a>(&mut self, nodes: &[Node], replications: impl IntoIterator<Item = &'a Replication>) {
+        let mut simple_factors = Vec::new();
         for replication in replications {
-            if !map.replication_indexes.contains_key(replication) {
-                let Ok(index) = ReplicationIndex::try_from(map.by_replication.len()) else { break };
-                let table = map.replica_table(nodes, replication);
-                map.by_replication.push(table);
-                map.replication_indexes.insert(replication.clone(), index);
+            if let Replication::Simple { factor } = replication {
+                simple_factors.push(*factor);
+            } else if !self.by_replication.contains_key(replication) {
+                self.add_table(nodes, replication);
             }
         }
-        map
+        let Some(&largest) = simple_factors.iter().max() else { return };
+        self.add_table(nodes, &Replication::Simple { factor: largest });
+        let Some(&shared) = self.by_replication.get(&Replication::Simple { factor: largest }) else { return };
+        for factor in simple_factors {
+            let placement = Placement { table: shared.table, len: factor.min(shared.len) };
+            self.by_replication.insert(Replication::Simple { factor }, placement);
+        }
+    }
+
+    fn add_table(&mut self, nodes: &[Node], replication: &Replication) {
+        let Some(mut walk) = RingWalk::new(replication, nodes, &self.owners) else { return };
+        let width = walk.width();
+        let mut replicas = Vec::with_capacity(width * self.owners.len());
+        for start in 0..self.owners.len() {
+            walk.append(start, &mut replicas);
+            // Every walk finds all it wants: what a rack lacks, others may repeat.
+            debug_assert_eq!(replicas.len(), width * (start + 1));
+            replicas.resize(width * (start + 1), self.owners[start]);
+        }
+        let placement = Placement { table: self.tables.len(), len: width };
+        self.tables.push(ReplicaTable { width, nodes: replicas.into() });
+        self.by_replication.insert(replication.clone(), placement);
+    }
+
+    /// Whether the map has what there is to know of these nodes and replications.
+    pub(super) fn covers<'a>(
+        &self,
+        own_nodes: &[Node],
+        nodes: &[Node],
+        replications: impl IntoIterator<Item = &'a Replication>,
+    ) -> bool {
+        let place = |node: &Node| (node.host_id, node.datacenter.clone(), node.rack.clone(), node.tokens.clone());
+        let computed = |replication: &Replication| match replication {
+            Replication::Simple { .. } | Replication::NetworkTopology { .. } => {
+                self.by_replication.contains_key(replication)
+            }
+            Replication::Local | Replication::Other { .. } => true,
+        };
+        own_nodes.len() == nodes.len()
+            && own_nodes.iter().zip(nodes).all(|(own, node)| place(own) == place(node))
+            && replications.into_iter().all(computed)
     }
 
     /// Replicas of the key with this token, the primary one first; empty if the ring or the replication is unknown.
     #[must_use]
     pub fn replicas(&self, replication: &Replication, token: Token) -> &[NodeIndex] {
-        self.replication_indexes.get(replication).map_or(&[], |&index| self.replicas_by_index(index, token))
+        self.placement(replication).map_or(&[], |placement| self.replicas_at(placement, token))
     }
 
-    fn replicas_by_index(&self, replication: ReplicationIndex, token: Token) -> &[NodeIndex] {
-        let Some(table) = self.by_replication.get(usize::from(replication)) else { return &[] };
-        let Some(position) = self.position_of(token) else { return &[] };
-        let set = table.set_of_position[position] as usize;
-        &table.sets[set]
+    /// Where the replica sets of a replication are.
+    pub(super) fn placement(&self, replication: &Replication) -> Option<Placement> {
+        self.by_replication.get(replication).copied()
+    }
+
+    pub(super) fn replicas_at(&self, placement: Placement, token: Token) -> &[NodeIndex] {
+        let (Some(table), Some(position)) = (self.tables.get(placement.table), self.position_of(token)) else {
+            return &[];
+        };
+        &table.nodes[position * table.width..][..placement.len]
     }
 
     /// Number of tokens on the ring.
     #[must_use]
     pub fn ring_len(&self) -> usize {
         self.tokens.len()
+    }
+
+    /// Tokens and the nodes that own them, in token order. A node owns the keys past the previous token, up to and
+    /// with its own.
+    pub fn ring(&self) -> impl Iterator<Item = (Token, NodeIndex)> {
+        self.tokens.iter().copied().zip(self.owners.iter().copied())
     }
 
     fn position_of(&self, token: Token) -> Option<usize> {
@@ -92,26 +157,11 @@ impl TokenMap {
         }
         Some(if position == self.tokens.len() { 0 } else { position })
     }
-
-    fn replica_table(&self, nodes: &[Node], replication: &Replication) -> ReplicaTable {
-        let mut interned: BTreeMap<Arc<[NodeIndex]>, u32> = BTreeMap::new();
-        let mut sets: Vec<Arc<[NodeIndex]>> = Vec::new();
-        let set_of_position = (0..self.owners.len())
-            .map(|start| {
-                let replicas: Arc<[NodeIndex]> = replication.replicas(nodes, &self.owners, start).into();
-                *interned.entry(replicas).or_insert_with_key(|replicas| {
-                    sets.push(Arc::clone(replicas));
-                    u32::try_from(sets.len() - 1).unwrap_or(u32::MAX)
-                })
-            })
-            .collect();
-        ReplicaTable { set_of_position, sets }
-    }
 }
 
-/// Cuts the token space into about two buckets per token, so that a lookup inspects one or two tokens.
-fn bucket_starts(tokens: &[Token]) -> (Vec<u32>, u32) {
-    let bits = (tokens.len().max(1) * 2).next_power_of_two().trailing_zeros().min(24);
+/// Cuts the token space into one or two buckets per token, so that a lookup inspects one or two tokens.
+fn bucket_starts(tokens: &[Token]) -> (Box<[u32]>, u32) {
+    let bits = tokens.len().max(2).next_power_of_two().trailing_zeros().min(24);
     let shift = 64 - bits;
     let mut position = 0;
     let buckets = (0..1_u64 << bits)
@@ -199,6 +249,63 @@ mod tests {
         let map = TokenMap::build(&nodes, [&replication]);
 
         assert_eq!(map.replicas(&replication, Token::new(5)), [1, 2, 0]);
+    }
+
+    #[test]
+    fn a_rack_that_is_used_waits_until_the_others_are_and_repeats_fill_up_the_rest() {
+        let nodes = [
+            node(0, "dc1", "r1", &[0]),
+            node(1, "dc1", "r1", &[10]),
+            node(2, "dc1", "r1", &[20]),
+            node(3, "dc1", "r2", &[30]),
+            node(4, "dc1", "r2", &[40]),
+        ];
+        let factor = |factor| Replication::NetworkTopology { factors: [("dc1".to_owned(), factor)].into() };
+        let map = TokenMap::build(&nodes, [&factor(2), &factor(3), &factor(9)]);
+
+        assert_eq!(map.replicas(&factor(2), Token::new(0)), [0, 3]);
+        assert_eq!(map.replicas(&factor(3), Token::new(0)), [0, 1, 3], "one repeat, taken where it is met first");
+        assert_eq!(map.replicas(&factor(9), Token::new(5)), [1, 2, 3, 4, 0], "every node, not more");
+    }
+
+    #[test]
+    fn smaller_simple_factors_are_the_first_nodes_of_larger_ones() {
+        let nodes = [node(0, "dc1", "r1", &[0, 50]), node(1, "dc1", "r1", &[10]), node(2, "dc2", "r1", &[20])];
+        let map = TokenMap::build(&nodes, [&simple(1), &simple(0), &simple(7)]);
+
+        assert_eq!(map.replicas(&simple(7), Token::new(15)), [2, 0, 1]);
+        assert_eq!(map.replicas(&simple(1), Token::new(15)), [2]);
+        assert!(map.replicas(&simple(0), Token::new(15)).is_empty());
+        assert_eq!(
+            map.ring().map(|(token, node)| (token.value(), node)).collect::<Vec<_>>(),
+            [(0, 0), (10, 1), (20, 2), (50, 0)]
+        );
+    }
+
+    #[test]
+    fn large_cluster_fits_into_little_memory() {
+        let mut token = 0_i64;
+        let nodes: Vec<_> = (0..300_u16)
+            .map(|number| {
+                let tokens: Vec<i64> = (0..256)
+                    .map(|_| {
+                        token = token.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                        token
+                    })
+                    .collect();
+                let mut node = node(0, "dc1", &format!("r{}", number % 3), &tokens);
+                node.host_id = uuid::Uuid::from_u128(u128::from(number));
+                node
+            })
+            .collect();
+        let in_datacenter = Replication::NetworkTopology { factors: [("dc1".to_owned(), 3)].into() };
+
+        let map = TokenMap::build(&nodes, [&simple(1), &simple(2), &simple(3), &in_datacenter]);
+
+        assert_eq!(map.ring_len(), 76_800);
+        let replicas: usize = map.tables.iter().map(|table| size_of_val(&*table.nodes)).sum();
+        let ring = size_of_val(&*map.tokens) + size_of_val(&*map.owners) + size_of_val(&*map.buckets);
+        assert!(replicas + ring < 2_300_000, "{replicas} for replicas and {ring} for the ring");
     }
 
     #[test]

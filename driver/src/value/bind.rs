@@ -19,6 +19,11 @@ pub trait BindValues {
     /// If a value is missing, superfluous, or does not fit. What was written is discarded.
     fn bind(&self, writer: &mut BindWriter<'_>) -> Result<(), BindError>;
 
+    /// About how many bytes [`Self::bind`] writes, so that there is room before it starts. Default: 64.
+    fn len_hint(&self) -> usize {
+        64
+    }
+
     /// Whether there are no values at all, so that a statement without variables can be sent
     /// without being prepared.
     fn is_empty(&self) -> bool {
@@ -89,6 +94,10 @@ impl<'a> BindWriter<'a> {
 }
 
 impl BindValues for () {
+    fn len_hint(&self) -> usize {
+        0
+    }
+
     fn bind(&self, writer: &mut BindWriter<'_>) -> Result<(), BindError> {
         writer.expect_count(0)
     }
@@ -103,6 +112,10 @@ impl<T: BindValues + ?Sized> BindValues for &T {
         (**self).bind(writer)
     }
 
+    fn len_hint(&self) -> usize {
+        (**self).len_hint()
+    }
+
     fn is_empty(&self) -> bool {
         (**self).is_empty()
     }
@@ -113,6 +126,10 @@ impl<T: BindValues + ?Sized> BindValues for Box<T> {
         (**self).bind(writer)
     }
 
+    fn len_hint(&self) -> usize {
+        (**self).len_hint()
+    }
+
     fn is_empty(&self) -> bool {
         (**self).is_empty()
     }
@@ -121,6 +138,10 @@ impl<T: BindValues + ?Sized> BindValues for Box<T> {
 impl<T: BindValues + ?Sized> BindValues for Arc<T> {
     fn bind(&self, writer: &mut BindWriter<'_>) -> Result<(), BindError> {
         (**self).bind(writer)
+    }
+
+    fn len_hint(&self) -> usize {
+        (**self).len_hint()
     }
 
     fn is_empty(&self) -> bool {
@@ -134,6 +155,10 @@ impl<T: EncodeValue> BindValues for [T] {
         self.iter().try_for_each(|value| writer.write(value))
     }
 
+    fn len_hint(&self) -> usize {
+        EncodeValue::len_hint(self)
+    }
+
     fn is_empty(&self) -> bool {
         <[T]>::is_empty(self)
     }
@@ -142,6 +167,10 @@ impl<T: EncodeValue> BindValues for [T] {
 impl<T: EncodeValue> BindValues for Vec<T> {
     fn bind(&self, writer: &mut BindWriter<'_>) -> Result<(), BindError> {
         self.as_slice().bind(writer)
+    }
+
+    fn len_hint(&self) -> usize {
+        EncodeValue::len_hint(self)
     }
 
     fn is_empty(&self) -> bool {

@@ -10,12 +10,21 @@ use super::encode::write_element;
 use super::{CqlType, DecodeValue, EncodeValue, Presence, ValueError, ValueErrorKind, vint};
 
 impl<T: EncodeValue> EncodeValue for Vec<T> {
+    fn len_hint(&self) -> usize {
+        self.as_slice().len_hint()
+    }
+
     fn encode(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<(), ValueError> {
         self.as_slice().encode(cql_type, out)
     }
 }
 
 impl<T: EncodeValue> EncodeValue for [T] {
+    fn len_hint(&self) -> usize {
+        // The first element stands for all: looking at each would cost what it is to save.
+        4 + self.len() * self.first().map_or(0, |value| 4 + value.len_hint())
+    }
+
     fn encode(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<(), ValueError> {
         match cql_type {
             CqlType::List(element) | CqlType::Set(element) => encode_elements(cql_type, element, self.iter(), out),

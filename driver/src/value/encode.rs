@@ -13,6 +13,11 @@ pub trait EncodeValue {
         Presence::Value
     }
 
+    /// About how many bytes [`Self::encode`] appends, so that there is room before it starts. Default: 16.
+    fn len_hint(&self) -> usize {
+        16
+    }
+
     /// Appends the content of the value, without a length. Called only if there is content.
     ///
     /// # Errors
@@ -87,6 +92,10 @@ impl<T: EncodeValue + ?Sized> EncodeValue for &T {
         (**self).presence()
     }
 
+    fn len_hint(&self) -> usize {
+        (**self).len_hint()
+    }
+
     fn encode(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<(), ValueError> {
         (**self).encode(cql_type, out)
     }
@@ -95,6 +104,10 @@ impl<T: EncodeValue + ?Sized> EncodeValue for &T {
 impl<T: EncodeValue + ?Sized> EncodeValue for Box<T> {
     fn presence(&self) -> Presence {
         (**self).presence()
+    }
+
+    fn len_hint(&self) -> usize {
+        (**self).len_hint()
     }
 
     fn encode(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<(), ValueError> {
@@ -107,6 +120,10 @@ impl<T: EncodeValue + ?Sized> EncodeValue for std::sync::Arc<T> {
         (**self).presence()
     }
 
+    fn len_hint(&self) -> usize {
+        (**self).len_hint()
+    }
+
     fn encode(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<(), ValueError> {
         (**self).encode(cql_type, out)
     }
@@ -116,6 +133,10 @@ impl<T: EncodeValue + ?Sized> EncodeValue for std::sync::Arc<T> {
 impl<T: EncodeValue> EncodeValue for Option<T> {
     fn presence(&self) -> Presence {
         self.as_ref().map_or(Presence::Null, EncodeValue::presence)
+    }
+
+    fn len_hint(&self) -> usize {
+        self.as_ref().map_or(0, EncodeValue::len_hint)
     }
 
     fn encode(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<(), ValueError> {
@@ -141,6 +162,13 @@ impl<T: EncodeValue> EncodeValue for MaybeUnset<T> {
         match self {
             Self::Unset => Presence::Unset,
             Self::Set(value) => value.presence(),
+        }
+    }
+
+    fn len_hint(&self) -> usize {
+        match self {
+            Self::Unset => 0,
+            Self::Set(value) => value.len_hint(),
         }
     }
 

@@ -65,6 +65,10 @@ impl<'a> DecodeValue<'a> for bool {
 }
 
 impl EncodeValue for str {
+    fn len_hint(&self) -> usize {
+        self.len()
+    }
+
     fn encode(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<(), ValueError> {
         <&str as DecodeValue>::check(cql_type)?;
         if cql_type.is(NativeType::Ascii) && !self.is_ascii() {
@@ -76,6 +80,10 @@ impl EncodeValue for str {
 }
 
 impl EncodeValue for String {
+    fn len_hint(&self) -> usize {
+        self.len()
+    }
+
     fn encode(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<(), ValueError> {
         self.as_str().encode(cql_type, out)
     }
@@ -103,6 +111,10 @@ impl<'a> DecodeValue<'a> for String {
 }
 
 impl EncodeValue for [u8] {
+    fn len_hint(&self) -> usize {
+        self.len()
+    }
+
     fn encode(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<(), ValueError> {
         accept_bytes::<Self>(cql_type)?;
         out.extend_from_slice(self);
@@ -111,6 +123,10 @@ impl EncodeValue for [u8] {
 }
 
 impl<const N: usize> EncodeValue for [u8; N] {
+    fn len_hint(&self) -> usize {
+        self.len()
+    }
+
     fn encode(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<(), ValueError> {
         self.as_slice().encode(cql_type, out)
     }
@@ -129,6 +145,10 @@ impl<'a> DecodeValue<'a> for &'a [u8] {
 macro_rules! owned_bytes {
     ($rust:ty, $from:expr) => {
         impl EncodeValue for $rust {
+            fn len_hint(&self) -> usize {
+                self.len()
+            }
+
             fn encode(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<(), ValueError> {
                 let bytes: &[u8] = self;
                 bytes.encode(cql_type, out)

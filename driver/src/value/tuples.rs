@@ -36,6 +36,10 @@ macro_rules! tuple {
         }
 
         impl<$($name: EncodeValue),+> BindValues for ($($name,)+) {
+            fn len_hint(&self) -> usize {
+                0 $(+ 4 + self.$index.len_hint())+
+            }
+
             fn bind(&self, writer: &mut BindWriter<'_>) -> Result<(), BindError> {
                 writer.expect_count($count)?;
                 $(writer.write(&self.$index)?;)+

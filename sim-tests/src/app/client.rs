@@ -8,6 +8,7 @@ use crate::history::{Answer, Certainty, EntryRead, Failed, Nonce, SongRead};
 use crate::plan::{Action, Compression, DriverSettings, Level};
 use bytes::Bytes;
 use helenus::env::Instant;
+use helenus::topology::KeyspaceFilter;
 use helenus::{Environment, Error, PreparedStatement, QueryResult, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -49,6 +50,8 @@ pub async fn connect(
         .status_event_refresh_window(Some(ms(settings.status_window_ms)))
         .metadata_refresh_interval(ms(settings.metadata_refresh_ms))
         .heartbeat(ms(settings.heartbeat_interval_ms), ms(settings.heartbeat_timeout_ms))
+        // Nothing asks for the server's own tables, and a run connects many times.
+        .keyspace_filter(KeyspaceFilter::all().except(["system*"]))
         .page_size(settings.page_size)
         .connections_per_node(settings.connections_per_node as usize)
         .in_flight_max(settings.in_flight_max as usize)

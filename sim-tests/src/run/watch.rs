@@ -129,9 +129,10 @@ fn divergence(run: &Run, app: &App) -> Option<String> {
     if versions.len() > 1 {
         return Some("the nodes disagree about the schema".to_owned());
     }
-    let tables: BTreeSet<&String> =
-        schema.keyspaces.get(KEYSPACE).map(|k| k.tables.keys().collect()).unwrap_or_default();
-    let known: BTreeSet<&String> = snapshot.keyspace(KEYSPACE).map(|k| k.tables.keys().collect()).unwrap_or_default();
+    let tables: BTreeSet<&str> =
+        schema.keyspaces.get(KEYSPACE).map(|k| k.tables.keys().map(String::as_str).collect()).unwrap_or_default();
+    let known: BTreeSet<&str> =
+        snapshot.keyspace(KEYSPACE).map(|k| k.tables.keys().map(|name| &**name).collect()).unwrap_or_default();
     if tables != known {
         return Some(format!("the driver knows the tables {known:?}, there are {tables:?}"));
     }

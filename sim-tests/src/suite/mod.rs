@@ -13,7 +13,10 @@
 //! - A test leaves no session open: the stage closes what was connected through it.
 
 mod cluster;
+mod execution;
 mod failures;
+mod metadata;
+mod misuse;
 mod pinned;
 pub mod simulated;
 mod stage;
@@ -129,7 +132,7 @@ impl Needs {
 /// Every test, in the order in which they are written.
 #[must_use]
 pub fn all() -> Vec<Test> {
-    [statements::TESTS, failures::TESTS].concat()
+    [statements::TESTS, execution::TESTS, misuse::TESTS, metadata::TESTS, failures::TESTS].concat()
 }
 
 /// Lists the tests of a subject: `name` or `name: needs`.

@@ -1,6 +1,7 @@
 //! Whole requests against scripted nodes, over in-memory streams and in virtual time.
 
 mod limits;
+mod observation;
 mod prepared;
 mod retries;
 mod speculation;
@@ -32,7 +33,7 @@ use crate::pool::{ConnectionFactory, NodePool, NodeState, PoolObserver, PoolSett
 use crate::protocol::frame::{SegmentFormat, split_segment, write_segment};
 use crate::protocol::{Consistency, Opcode, ProtocolVersion, SerialConsistency};
 use crate::statement::{PreparedState, PreparedStatement, StatementOptions};
-use crate::topology::{ClusterSnapshot, Node, NodeIndex, Schema, test_node};
+use crate::topology::{ClusterSnapshot, Node, NodeIndex, Partitioner, Schema, test_node};
 
 /// A request as a node received it.
 #[derive(Clone, Debug)]
@@ -182,7 +183,7 @@ impl Cluster {
         let config = ConnectionConfig { protocol_version: shape.version, heartbeat_interval: None, ..shape.connection };
         let nodes: Vec<Node> =
             (0..shape.nodes).map(|number| test_node(number, "dc1", "r1", &[number.into()])).collect();
-        let snapshot = ClusterSnapshot::build("Troy", nodes, Schema::default());
+        let snapshot = ClusterSnapshot::build("Troy", Partitioner::Murmur3, nodes, Schema::default(), None);
         let settings = Arc::new(PoolSettings {
             environment: environment.clone(),
             factory: Arc::new(ConnectionFactory::new(config, None)),
@@ -221,6 +222,7 @@ impl Cluster {
             retry_budget: Budget::new(BudgetSettings { percent: 10, burst: 100 }),
             speculation_budget: Budget::new(BudgetSettings { percent: 10, burst: 10 }),
             metrics: Metrics::default(),
+            tracker: None,
             is_closed: AtomicBool::new(false),
         };
         Self { world, executor, retired: pools }
@@ -236,7 +238,7 @@ impl Cluster {
     }
 
     async fn execute(&self, statement: &PreparedStatement, options: &StatementOptions) -> Result<Answer, Error> {
-        self.executor.run(&Work::Execute { statement, values: &[] }, options).await
+        self.executor.run(&Work::Execute { statement, state: &statement.state(), values: &[] }, options).await
     }
 
     /// The requests received so far.
@@ -269,6 +271,7 @@ fn prepared(text: &str) -> PreparedStatement {
         result_metadata_id: None,
         variables: [].into(),
         result_columns: None,
+        known_columns: None,
         routing: None,
         is_counter: false,
     };

@@ -286,7 +286,7 @@ async fn ignored_write_timeout_is_a_success_that_carries_a_warning() {
     let answer = cluster.write(&with_retry(DowngradingConsistency, plain())).await.unwrap();
 
     assert!(matches!(answer.decoded.message, Message::Result(ResultBody::Void)));
-    assert!(answer.decoded.warnings[0].contains("ignored"), "{:?}", answer.decoded.warnings);
+    assert!(answer.decoded.annotations.unwrap().warnings[0].contains("ignored"));
     assert_eq!(answer.attempts.len(), 1);
 }
 

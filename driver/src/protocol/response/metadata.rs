@@ -35,15 +35,25 @@ const FLAG_METADATA_CHANGED: i32 = 0x08;
 const TYPE_DEPTH_MAX: usize = 32;
 
 impl ResultMetadata {
-    pub(super) fn decode(reader: &mut Reader<'_>, body: &Bytes, version: ProtocolVersion) -> Result<Self, DecodeError> {
+    pub(super) fn decode(
+        reader: &mut Reader<'_>,
+        body: &Bytes,
+        version: ProtocolVersion,
+        known: Option<&KnownColumns>,
+    ) -> Result<Self, DecodeError> {
         let flags = reader.int()?;
         let raw_count = reader.int()?;
         let column_count = usize::try_from(raw_count).map_err(|_| DecodeError::InvalidLength(raw_count.into()))?;
         let paging_state = if flags & FLAG_MORE_PAGES != 0 { reader.bytes()? } else { None };
         let changed = version >= ProtocolVersion::V5 && flags & FLAG_METADATA_CHANGED != 0;
         let new_metadata_id = if changed { Some(reader.short_bytes()?) } else { None };
-        let columns =
-            if flags & FLAG_NO_METADATA == 0 { Some(decode_columns(reader, flags, column_count)?) } else { None };
+        let columns = if flags & FLAG_NO_METADATA != 0 {
+            None
+        } else if let Some(columns) = known.and_then(|known| known.recognise(reader, flags, column_count)) {
+            Some(columns)
+        } else {
+            Some(decode_columns(reader, flags, column_count)?)
+        };
         Ok(Self {
             column_count,
             columns,
@@ -51,6 +61,45 @@ impl ResultMetadata {
             // Copied: it lives as long as the statement, the read buffer must not.
             new_metadata_id: new_metadata_id.map(Bytes::copy_from_slice),
         })
+    }
+}
+
+/// Columns with the bytes they were decoded from. A server that describes them again, as it must before v5, sends the
+/// same bytes, and comparing those is cheaper than decoding them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownColumns {
+    is_global_table: bool,
+    encoded: Box<[u8]>,
+    columns: Arc<[ColumnSpec]>,
+}
+
+impl KnownColumns {
+    /// Remembers the columns of `result`, which was decoded from `start` on; `None` if it has none.
+    pub(super) fn new(start: Reader<'_>, result: &ResultMetadata, version: ProtocolVersion) -> Option<Self> {
+        let columns = result.columns.as_ref().filter(|columns| !columns.is_empty())?;
+        let mut reader = start;
+        let flags = reader.int().ok()?;
+        let count = usize::try_from(reader.int().ok()?).ok()?;
+        // Other fields stand between the flags and the columns of pages, which no answer to PREPARE is.
+        if flags & FLAG_MORE_PAGES != 0 || version >= ProtocolVersion::V5 && flags & FLAG_METADATA_CHANGED != 0 {
+            return None;
+        }
+        let from = reader.rest();
+        decode_columns(&mut reader, flags, count).ok()?;
+        let encoded = from[..from.len() - reader.rest().len()].into();
+        Some(Self { is_global_table: flags & FLAG_GLOBAL_TABLE != 0, encoded, columns: Arc::clone(columns) })
+    }
+
+    /// The columns, if they are what `reader` would read; then it stands behind them.
+    fn recognise(&self, reader: &mut Reader<'_>, flags: i32, count: usize) -> Option<Arc<[ColumnSpec]>> {
+        let is_same = (flags & FLAG_GLOBAL_TABLE != 0) == self.is_global_table
+            && count == self.columns.len()
+            && reader.rest().starts_with(&self.encoded);
+        if !is_same {
+            return None;
+        }
+        reader.take(self.encoded.len()).ok()?;
+        Some(Arc::clone(&self.columns))
     }
 }
 
@@ -174,7 +223,7 @@ mod tests {
     #[test]
     fn columns_share_the_table_when_it_is_global() {
         let body = Bytes::from_static(b"\0\0\0\x03\0\0\0\x02\0\0\0\x02ps\0\x02ks\0\x01t\0\x01a\0\x09\0\x01b\0\x0D");
-        let metadata = ResultMetadata::decode(&mut Reader::new(&body), &body, ProtocolVersion::V4).unwrap();
+        let metadata = ResultMetadata::decode(&mut Reader::new(&body), &body, ProtocolVersion::V4, None).unwrap();
         assert_eq!(metadata.paging_state.as_deref(), Some(&b"ps"[..]));
         let columns = metadata.columns.unwrap();
         assert_eq!((&*columns[1].table, &*columns[1].name), ("t", "b"));
@@ -184,6 +233,6 @@ mod tests {
     #[test]
     fn a_column_count_beyond_the_bytes_is_refused_before_allocating() {
         let body = Bytes::from_static(b"\0\0\0\0\x7F\xFF\xFF\xFF\0\0\0\0");
-        assert!(ResultMetadata::decode(&mut Reader::new(&body), &body, ProtocolVersion::V4).is_err());
+        assert!(ResultMetadata::decode(&mut Reader::new(&body), &body, ProtocolVersion::V4, None).is_err());
     }
 }

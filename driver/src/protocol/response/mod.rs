@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 pub use error::{FailureReason, ServerError, ServerErrorKind};
 pub use event::{Event, SchemaChange, SchemaChangeKind, SchemaTarget};
-pub use metadata::ResultMetadata;
+pub use metadata::{KnownColumns, ResultMetadata};
 pub use result::{Prepared, ResultBody, Rows};
 
 use super::envelope::{FLAG_CUSTOM_PAYLOAD, FLAG_TRACING, FLAG_WARNING};
@@ -43,14 +43,21 @@ pub struct Response {
 /// A decoded response.
 #[derive(Clone, Debug)]
 pub struct DecodedResponse {
+    /// What came before the message; apart, because most responses have none of it.
+    pub annotations: Option<Box<Annotations>>,
+    /// The message itself.
+    pub message: Message,
+}
+
+/// What a server may say beside any message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
     /// Id of the trace, if tracing was asked for.
     pub tracing_id: Option<Uuid>,
     /// Warnings of the coordinator.
     pub warnings: Vec<String>,
     /// Named bytes of a custom query handler of the server.
     pub custom_payload: BTreeMap<String, Option<Bytes>>,
-    /// The message itself.
-    pub message: Message,
 }
 
 /// The message inside a response.
@@ -82,16 +89,33 @@ impl Response {
     ///
     /// If the body is malformed. Only this request is affected: the envelope's end was known.
     pub fn decode(&self) -> Result<DecodedResponse, DecodeError> {
+        self.decode_knowing(None)
+    }
+
+    /// Decodes the body of an answer whose columns are probably those known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::decode`].
+    pub fn decode_knowing(&self, known: Option<&KnownColumns>) -> Result<DecodedResponse, DecodeError> {
         let mut reader = Reader::new(&self.body);
+        let annotations = self.decode_annotations(&mut reader)?;
+        let message = self.decode_message(&mut reader, known)?;
+        Ok(DecodedResponse { annotations, message })
+    }
+
+    fn decode_annotations(&self, reader: &mut Reader<'_>) -> Result<Option<Box<Annotations>>, DecodeError> {
         let has = |flag| self.flags & flag != 0;
+        if !has(FLAG_TRACING | FLAG_WARNING | FLAG_CUSTOM_PAYLOAD) {
+            return Ok(None);
+        }
         let tracing_id = if has(FLAG_TRACING) { Some(reader.uuid()?) } else { None };
         let warnings = if has(FLAG_WARNING) { reader.string_list()? } else { Vec::new() };
         let custom_payload = if has(FLAG_CUSTOM_PAYLOAD) { reader.bytes_map()? } else { BTreeMap::new() };
-        let message = self.decode_message(&mut reader)?;
-        Ok(DecodedResponse { tracing_id, warnings, custom_payload, message })
+        Ok(Some(Box::new(Annotations { tracing_id, warnings, custom_payload })))
     }
 
-    fn decode_message(&self, reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
+    fn decode_message(&self, reader: &mut Reader<'_>, known: Option<&KnownColumns>) -> Result<Message, DecodeError> {
         let token =
             |reader: &mut Reader<'_>| Ok::<_, DecodeError>(reader.bytes()?.map(|token| self.body.slice_ref(token)));
         match self.opcode {
@@ -99,7 +123,7 @@ impl Response {
             Opcode::Ready => Ok(Message::Ready),
             Opcode::Authenticate => Ok(Message::Authenticate(reader.string()?.to_owned())),
             Opcode::Supported => reader.string_multimap().map(Message::Supported),
-            Opcode::Result => ResultBody::decode(reader, &self.body, self.version).map(Message::Result),
+            Opcode::Result => ResultBody::decode(reader, &self.body, self.version, known).map(Message::Result),
             Opcode::Event => Event::decode(reader).map(Message::Event),
             Opcode::AuthChallenge => token(reader).map(Message::AuthChallenge),
             Opcode::AuthSuccess => token(reader).map(Message::AuthSuccess),
@@ -126,9 +150,10 @@ mod tests {
         body.extend_from_slice(&[0, 0, 0, 1]);
         let flags = FLAG_TRACING | FLAG_WARNING | FLAG_CUSTOM_PAYLOAD;
         let decoded = response(ProtocolVersion::V4, flags, 0x08, &body).decode().unwrap();
-        assert_eq!(decoded.tracing_id, Some(Uuid::from_bytes([7; 16])));
-        assert_eq!(decoded.warnings, ["slow"]);
-        assert_eq!(decoded.custom_payload["k"].as_deref(), Some(&b"v"[..]));
+        let annotations = decoded.annotations.unwrap();
+        assert_eq!(annotations.tracing_id, Some(Uuid::from_bytes([7; 16])));
+        assert_eq!(annotations.warnings, ["slow"]);
+        assert_eq!(annotations.custom_payload["k"].as_deref(), Some(&b"v"[..]));
         assert!(matches!(decoded.message, Message::Result(ResultBody::Void)));
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::event::SchemaChange;
-use super::metadata::{ResultMetadata, decode_variables};
+use super::metadata::{KnownColumns, ResultMetadata, decode_variables};
 use crate::protocol::notation::Reader;
 use crate::protocol::{DecodeError, ProtocolVersion};
 use crate::value::ColumnSpec;
@@ -25,7 +25,7 @@ pub enum ResultBody {
     /// The connection's keyspace is now this one.
     SetKeyspace(String),
     /// The statement was prepared.
-    Prepared(Prepared),
+    Prepared(Box<Prepared>),
     /// The schema changed.
     SchemaChange(SchemaChange),
 }
@@ -55,15 +55,22 @@ pub struct Prepared {
     pub partition_key: Vec<u16>,
     /// Its result columns; none if it is not a SELECT.
     pub result: ResultMetadata,
+    /// The result columns with their bytes, for [`super::Response::decode_knowing`].
+    pub known_columns: Option<KnownColumns>,
 }
 
 impl ResultBody {
-    pub(super) fn decode(reader: &mut Reader<'_>, body: &Bytes, version: ProtocolVersion) -> Result<Self, DecodeError> {
+    pub(super) fn decode(
+        reader: &mut Reader<'_>,
+        body: &Bytes,
+        version: ProtocolVersion,
+        known: Option<&KnownColumns>,
+    ) -> Result<Self, DecodeError> {
         match reader.int()? {
             1 => Ok(Self::Void),
-            2 => Rows::decode(reader, body, version).map(Self::Rows),
+            2 => Rows::decode(reader, body, version, known).map(Self::Rows),
             3 => Ok(Self::SetKeyspace(reader.string()?.to_owned())),
-            4 => Prepared::decode(reader, body, version).map(Self::Prepared),
+            4 => Prepared::decode(reader, body, version).map(|prepared| Self::Prepared(Box::new(prepared))),
             5 => SchemaChange::decode(reader).map(Self::SchemaChange),
             other => Err(DecodeError::UnknownValue { what: "result kind", value: other.into() }),
         }
@@ -71,8 +78,13 @@ impl ResultBody {
 }
 
 impl Rows {
-    fn decode(reader: &mut Reader<'_>, body: &Bytes, version: ProtocolVersion) -> Result<Self, DecodeError> {
-        let metadata = ResultMetadata::decode(reader, body, version)?;
+    fn decode(
+        reader: &mut Reader<'_>,
+        body: &Bytes,
+        version: ProtocolVersion,
+        known: Option<&KnownColumns>,
+    ) -> Result<Self, DecodeError> {
+        let metadata = ResultMetadata::decode(reader, body, version, known)?;
         const CELL_LEN_MIN: usize = 4;
         let row_len_min = metadata.column_count.saturating_mul(CELL_LEN_MIN);
         let row_count = reader.count(row_len_min)?;
@@ -87,8 +99,10 @@ impl Prepared {
         let result_metadata_id =
             if version >= ProtocolVersion::V5 { Some(Bytes::copy_from_slice(reader.short_bytes()?)) } else { None };
         let (variables, partition_key) = decode_variables(reader, version)?;
-        let result = ResultMetadata::decode(reader, body, version)?;
-        Ok(Self { id, result_metadata_id, variables, partition_key, result })
+        let start = *reader;
+        let result = ResultMetadata::decode(reader, body, version, None)?;
+        let known_columns = KnownColumns::new(start, &result, version);
+        Ok(Self { id, result_metadata_id, variables, partition_key, result, known_columns })
     }
 }
 
@@ -99,7 +113,7 @@ mod tests {
 
     fn decoded(version: ProtocolVersion, body: &'static [u8]) -> Result<ResultBody, DecodeError> {
         let body = Bytes::from_static(body);
-        ResultBody::decode(&mut Reader::new(&body), &body, version)
+        ResultBody::decode(&mut Reader::new(&body), &body, version, None)
     }
 
     #[test]
@@ -127,5 +141,26 @@ mod tests {
         let v5 = b"\0\0\0\x04\0\x02id\0\x01m\0\0\0\x01\0\0\0\x01\0\0\0\0\0\x01k\0\x01t\0\x01a\0\x09\0\0\0\x04\0\0\0\0";
         let ResultBody::Prepared(prepared) = decoded(ProtocolVersion::V5, v5).unwrap() else { panic!() };
         assert_eq!(prepared.result_metadata_id.as_deref(), Some(&b"m"[..]));
+    }
+
+    #[test]
+    fn known_columns_are_shared_only_with_answers_that_describe_the_same() {
+        let columns = b"\0\x01k\0\x01t\0\x02id\0\x09";
+        let prepared = [b"\0\0\0\x04\0\x01i\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x01", &columns[..]].concat();
+        let body = Bytes::from(prepared);
+        let prepared = ResultBody::decode(&mut Reader::new(&body), &body, ProtocolVersion::V4, None).unwrap();
+        let ResultBody::Prepared(prepared) = prepared else { panic!() };
+        let known = prepared.known_columns.unwrap();
+        let rows = |columns: &[u8]| {
+            let body = [b"\0\0\0\x02\0\0\0\x01\0\0\0\x01", columns, b"\0\0\0\x01\0\0\0\x04\0\0\0\x07"].concat();
+            let body = Bytes::from(body);
+            let decoded = ResultBody::decode(&mut Reader::new(&body), &body, ProtocolVersion::V4, Some(&known));
+            let ResultBody::Rows(rows) = decoded.unwrap() else { panic!() };
+            assert_eq!(&rows.content[..], b"\0\0\0\x04\0\0\0\x07");
+            rows.metadata.columns.unwrap()
+        };
+        assert!(Arc::ptr_eq(&rows(columns), prepared.result.columns.as_ref().unwrap()));
+        let renamed = rows(b"\0\x01k\0\x01t\0\x02no\0\x09");
+        assert_eq!(&*renamed[0].name, "no");
     }
 }
