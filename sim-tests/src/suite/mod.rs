@@ -15,12 +15,18 @@
 mod cluster;
 mod execution;
 mod failures;
+mod load;
 mod metadata;
 mod misuse;
+mod paging;
 mod pinned;
+mod protocol;
+mod requests;
 pub mod simulated;
 mod stage;
 mod statements;
+mod topology;
+mod values;
 
 pub use cluster::{Capability, Change, Member, Release, TestCluster, WorldError};
 pub use pinned::Pinned;
@@ -132,7 +138,10 @@ impl Needs {
 /// Every test, in the order in which they are written.
 #[must_use]
 pub fn all() -> Vec<Test> {
-    [statements::TESTS, execution::TESTS, misuse::TESTS, metadata::TESTS, failures::TESTS].concat()
+    let statements =
+        [statements::TESTS, values::TESTS, requests::TESTS, paging::TESTS, execution::TESTS, misuse::TESTS];
+    let cluster = [protocol::TESTS, topology::TESTS, metadata::TESTS, failures::TESTS];
+    [statements.concat(), cluster.concat()].concat()
 }
 
 /// Lists the tests of a subject: `name` or `name: needs`.

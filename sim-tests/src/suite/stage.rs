@@ -4,6 +4,7 @@ use super::{Pinned, Release, TestCluster};
 use helenus::env::{Instant, sleep};
 use helenus::{Consistency, Error, Session, SessionBuilder};
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -61,11 +62,16 @@ impl Stage {
 
     /// A builder with this world's environment, contact points and credentials; everything else is the default.
     pub fn builder(&self) -> SessionBuilder {
-        let client = self.inner.clients.fetch_add(1, Ordering::Relaxed);
         let members = self.cluster().members();
+        self.builder_at(&members.iter().map(|member| member.address).collect::<Vec<_>>())
+    }
+
+    /// As [`Self::builder`] with these contact points only.
+    pub fn builder_at(&self, contact_points: &[SocketAddr]) -> SessionBuilder {
+        let client = self.inner.clients.fetch_add(1, Ordering::Relaxed);
         let builder = Session::builder()
             .environment(self.cluster().environment(&format!("client-{client}")))
-            .contact_points(members.iter().map(|member| member.address.to_string()));
+            .contact_points(contact_points.iter().map(ToString::to_string));
         match &self.inner.credentials {
             Some((user, password)) => builder.credentials(user, password),
             None => builder,
@@ -119,7 +125,7 @@ impl Stage {
     pub async fn pinned(&self, node: u8) -> Result<Session, Error> {
         let address = self.address(node);
         let policy = Arc::new(Pinned(address));
-        let builder = self.builder().contact_points([address.to_string()]).load_balancing(policy);
+        let builder = self.builder_at(&[address]).load_balancing(policy);
         self.connect(builder.keyspace(self.keyspace())).await
     }
 
@@ -129,7 +135,7 @@ impl Stage {
     ///
     /// If the cluster has no such node: the test is wrong.
     #[must_use]
-    pub fn address(&self, node: u8) -> std::net::SocketAddr {
+    pub fn address(&self, node: u8) -> SocketAddr {
         let members = self.cluster().members();
         let found = members.iter().find(|member| member.number == node);
         found.unwrap_or_else(|| panic!("the cluster has no node {node}")).address

@@ -223,13 +223,16 @@ pub fn row_deletion(table: &Table, timestamp: i64, key: &[(&str, Value)]) -> Mut
 #[must_use]
 pub fn time_uuid(unix_micros: i64, sequence: u64, node: u64) -> Bytes {
     const GREGORIAN: i64 = 0x01b2_1dd2_1381_4000;
-    let ticks = (unix_micros.wrapping_mul(10).wrapping_add(GREGORIAN)).wrapping_add((sequence % 10) as i64) as u64;
+    const CLOCK_BITS: u32 = 13;
+    // Ticks are compared first: they count what overflows the clock sequence.
+    let overflow = (sequence >> CLOCK_BITS) as i64;
+    let ticks = unix_micros.wrapping_mul(10).wrapping_add(GREGORIAN).wrapping_add(overflow) as u64;
     let mut bytes = [0; 16];
     bytes[..4].copy_from_slice(&(ticks as u32).to_be_bytes());
     bytes[4..6].copy_from_slice(&((ticks >> 32) as u16).to_be_bytes());
     bytes[6..8].copy_from_slice(&(((ticks >> 48) as u16 & 0x0fff) | 0x1000).to_be_bytes());
-    // The clock sequence counts on where the ticks of a microsecond end; timeuuids compare its bytes as signed.
-    let clock = (sequence / 10) as u16 & 0x3fff;
+    // Timeuuids compare these bytes as signed, so the second one may not use its highest bit.
+    let clock = (sequence & ((1 << CLOCK_BITS) - 1)) as u16;
     bytes[8] = 0x80 | (clock >> 7) as u8 & 0x3f;
     bytes[9] = (clock & 0x7f) as u8;
     bytes[10..].copy_from_slice(&node.to_be_bytes()[2..]);
@@ -246,4 +249,17 @@ fn key_of(table: &Table, cells: &[(&str, Value)]) -> (PartitionKey, Option<Vec<B
 fn given_value(cells: &[(&str, Value)], name: &str) -> Bytes {
     let found = cells.iter().find(|(n, _)| *n == name).and_then(|(_, value)| value.clone());
     found.expect("every partition key column has a value")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::CqlType;
+
+    #[test]
+    fn time_uuids_of_one_microsecond_sort_by_their_sequence() {
+        let id = |sequence| time_uuid(1_767_225_600_000_000, sequence, 7);
+        let keys: Vec<Bytes> = (0..40_000).map(|sequence| order::encode(&CqlType::Timeuuid, &id(sequence))).collect();
+        assert!(keys.is_sorted_by(|left, right| left < right));
+    }
 }
