@@ -45,16 +45,25 @@ impl<T: EncodeValue> EncodeValue for BTreeSet<T> {
 
 impl<K: EncodeValue, V: EncodeValue> EncodeValue for BTreeMap<K, V> {
     fn encode(&self, cql_type: &CqlType, out: &mut Vec<u8>) -> Result<(), ValueError> {
-        let CqlType::Map(key_type, value_type) = cql_type else {
-            return Err(ValueError::mismatch::<Self>(cql_type));
-        };
-        write_count::<Self>(cql_type, self.len(), out)?;
-        for (key, value) in self {
-            write_element(key, key_type, out)?;
-            write_element(value, value_type, out)?;
-        }
-        Ok(())
+        encode_pairs::<Self, K, V>(cql_type, self.iter(), out)
     }
+}
+
+/// Encodes the pairs of a map that is a `Rust`.
+pub(super) fn encode_pairs<'v, Rust, K: EncodeValue + 'v, V: EncodeValue + 'v>(
+    cql_type: &CqlType,
+    pairs: impl ExactSizeIterator<Item = (&'v K, &'v V)>,
+    out: &mut Vec<u8>,
+) -> Result<(), ValueError> {
+    let CqlType::Map(key_type, value_type) = cql_type else {
+        return Err(ValueError::mismatch::<Rust>(cql_type));
+    };
+    write_count::<Rust>(cql_type, pairs.len(), out)?;
+    for (key, value) in pairs {
+        write_element(key, key_type, out)?;
+        write_element(value, value_type, out)?;
+    }
+    Ok(())
 }
 
 pub(super) fn encode_elements<'v, T: EncodeValue + 'v>(

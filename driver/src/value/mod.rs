@@ -22,6 +22,7 @@ mod decode;
 mod encode;
 mod error;
 mod numbers;
+mod owned;
 mod row;
 mod scalars;
 mod temporal;

@@ -10,6 +10,7 @@ use std::time::Duration;
 subject! { "metadata";
     objects_are_described_as_the_server_describes_them: Needs::PLAIN.since(5, 0),
     a_keyspace_created_again_from_its_description_is_the_same: Needs::PLAIN,
+    functions_and_aggregates_are_described_and_created_again: Needs::PLAIN.since(5, 0),
     every_table_of_the_server_itself_is_known: Needs::PLAIN,
     virtual_tables_are_described_as_the_server_describes_them: Needs::PLAIN.since(5, 0),
     changes_by_another_session_are_seen_and_told,
@@ -81,6 +82,46 @@ async fn a_keyspace_created_again_from_its_description_is_the_same(stage: Stage)
         assert_ne!(table.id, again.id, "{name}");
         assert_eq!((&table.columns, &table.indexes), (&again.columns, &again.indexes), "{name}");
     }
+    Ok(())
+}
+
+/// Functions and aggregates, and the types they use.
+const FUNCTIONS: &[&str] = &[
+    "CREATE TYPE money (amount int, currency text)",
+    "CREATE FUNCTION add_up (state tuple<int, bigint>, v int) CALLED ON NULL INPUT RETURNS tuple<int, bigint> \
+     LANGUAGE java AS $$ return state; $$",
+    "CREATE FUNCTION mean (state tuple<int, bigint>) RETURNS NULL ON NULL INPUT RETURNS double LANGUAGE java AS \
+     'return 0d;'",
+    "CREATE FUNCTION mean (a list<int>, \"B\" money) CALLED ON NULL INPUT RETURNS money LANGUAGE java AS 'return null;'",
+    "CREATE AGGREGATE average (int) SFUNC add_up STYPE tuple<int, bigint> FINALFUNC mean INITCOND (0, 0)",
+    "CREATE AGGREGATE \"Raw\" (int) SFUNC add_up STYPE tuple<int, bigint>",
+];
+
+async fn functions_and_aggregates_are_described_and_created_again(stage: Stage) -> Outcome {
+    let session = stage.session().await?;
+    let keyspace = stage.keyspace();
+    for statement in FUNCTIONS {
+        session.query(*statement).execute().await?;
+    }
+    let server = server_describes(&session, &format!("KEYSPACE {keyspace}")).await?;
+    let before = session.cluster();
+    let before = before.keyspace(keyspace).ok_or("the keyspace is not known")?;
+    assert_eq!(before.statements(), server);
+    assert_eq!((before.functions.len(), before.aggregates.len()), (3, 2));
+    session.query(format!("DROP KEYSPACE {keyspace}")).execute().await?;
+    for statement in before.statements() {
+        session.query(statement).execute().await?;
+    }
+    let after = session.cluster();
+    let after = after.keyspace(keyspace).ok_or("the keyspace was not created again")?;
+    assert_eq!((&after.functions, &after.aggregates), (&before.functions, &before.aggregates));
+
+    let qualified = |text: &str| format!("{text} {keyspace}");
+    session.query(qualified("DROP AGGREGATE") + ".average").execute().await?;
+    session.query(qualified("DROP FUNCTION") + ".mean(tuple<int, bigint>)").execute().await?;
+    let cluster = session.cluster();
+    let left = cluster.keyspace(keyspace).ok_or("the keyspace is gone")?;
+    assert_eq!((left.functions.len(), left.aggregates.len()), (2, 1));
     Ok(())
 }
 

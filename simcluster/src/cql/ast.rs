@@ -293,6 +293,41 @@ pub enum Ddl {
         name: Name,
         if_exists: bool,
     },
+    CreateFunction(Box<CreateFunction>),
+    CreateAggregate(Box<CreateAggregate>),
+    DropFunction {
+        name: Name,
+        /// The types of the arguments, if the text names them.
+        arguments: Option<Vec<TypeName>>,
+        if_exists: bool,
+        is_aggregate: bool,
+    },
+}
+
+/// CREATE FUNCTION.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateFunction {
+    pub name: Name,
+    pub or_replace: bool,
+    pub if_not_exists: bool,
+    pub arguments: Vec<(String, TypeName)>,
+    pub called_on_null_input: bool,
+    pub return_type: TypeName,
+    pub language: String,
+    pub body: String,
+}
+
+/// CREATE AGGREGATE.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateAggregate {
+    pub name: Name,
+    pub or_replace: bool,
+    pub if_not_exists: bool,
+    pub arguments: Vec<TypeName>,
+    pub state_function: String,
+    pub state_type: TypeName,
+    pub final_function: Option<String>,
+    pub initial: Option<Term>,
 }
 
 /// What ALTER TABLE does.

@@ -2,6 +2,7 @@
 
 use super::ast::{Name, Term};
 use super::functions::{self, Function};
+use super::parser::not_modelled;
 use super::{BindOptions, Bound, ddl};
 use crate::protocol::{ColumnSpec, ServerError};
 use crate::schema::{Schema, Table};
@@ -264,6 +265,21 @@ impl Checker<'_> {
         Ok(bytes)
     }
 
+    /// Refuses a call that may mean a user-defined function: nothing here executes Java.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Invalid`], as not modelled.
+    pub fn refuse_user_function(&self, name: &Name) -> Result<(), ServerError> {
+        let keyspace = name.keyspace.as_ref().unwrap_or(&self.table.keyspace);
+        match self.schema.keyspaces.get(keyspace) {
+            Some(found) if found.has_function(&name.name) => {
+                Err(not_modelled(&format!("calling the user-defined function {keyspace}.{}", name.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn call(&mut self, name: &Name, arguments: &[Term], receiver: &Receiver) -> Result<Expr, ServerError> {
         if name.name == "token" {
             let types: Vec<CqlType> = self.table.partition_key().iter().map(|c| c.cql_type.clone()).collect();
@@ -280,6 +296,7 @@ impl Checker<'_> {
             }
             return Ok(Expr::Call(function, checked));
         }
+        self.refuse_user_function(name)?;
         let types: Vec<Option<CqlType>> = arguments.iter().map(|a| self.natural_type(a)).collect();
         let function = functions::find(name, &types, Some(&receiver.cql_type))?;
         if !assignable(&function.result, &receiver.cql_type) {

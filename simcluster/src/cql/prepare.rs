@@ -132,7 +132,10 @@ fn needs_keyspace(ddl: &Ddl) -> bool {
         | Ddl::CreateType { name, .. }
         | Ddl::AlterType { name, .. }
         | Ddl::DropType { name, .. }
-        | Ddl::DropIndex { name, .. } => name.keyspace.is_none(),
+        | Ddl::DropIndex { name, .. }
+        | Ddl::DropFunction { name, .. } => name.keyspace.is_none(),
+        Ddl::CreateFunction(create) => create.name.keyspace.is_none(),
+        Ddl::CreateAggregate(create) => create.name.keyspace.is_none(),
         Ddl::CreateIndex { table, .. } => table.keyspace.is_none(),
     }
 }

@@ -3,6 +3,10 @@
 //! The system tables are described by CREATE TABLE texts and parsed once per process; their rows in `system_schema`
 //! are built once as well and shared by all stores.
 
+mod functions;
+
+pub use functions::{aggregate_rows, function_rows};
+
 use super::ast::{Ddl, Statement};
 use super::row::{RowView, row_mutation};
 use super::{ddl, parser};
@@ -93,6 +97,8 @@ pub fn schema_from_rows(store: &Store, system: &Schema, unix_seconds: i64) -> Sc
                 durable_writes: row.get("durable_writes").is_none_or(|b| b[..] == [1]),
                 tables: BTreeMap::new(),
                 types: BTreeMap::new(),
+                functions: BTreeMap::new(),
+                aggregates: BTreeMap::new(),
                 is_virtual: false,
             };
             schema.keyspaces.insert(name, Arc::new(keyspace));
@@ -105,6 +111,7 @@ pub fn schema_from_rows(store: &Store, system: &Schema, unix_seconds: i64) -> Sc
         .map(|(name, keyspace)| (name.clone(), Keyspace::clone(keyspace)))
         .collect();
     read_types(&mut rows, &mut keyspaces);
+    functions::read(&mut rows, &mut keyspaces);
     let columns = rows.all("columns");
     let indexes = rows.all("indexes");
     let tables = rows.all("tables");
@@ -195,6 +202,13 @@ pub fn type_rows(system: &Schema, user_type: &UserType, timestamp: i64) -> Vec<M
         ("field_types", list(user_type.fields.iter().map(|(_, t)| t.to_string()).collect())),
     ];
     mutation(system, "system_schema", "types", timestamp, &cells)
+}
+
+/// A serialised frozen list of texts.
+#[must_use]
+pub fn text_list(values: &[String]) -> Value {
+    let values: Vec<Value> = values.iter().map(|value| text(value)).collect();
+    Some(codec::join_collection(values.len(), &values))
 }
 
 /// A serialised text.
@@ -420,6 +434,8 @@ fn build_schema() -> Schema {
                 durable_writes: true,
                 tables: BTreeMap::new(),
                 types: BTreeMap::new(),
+                functions: BTreeMap::new(),
+                aggregates: BTreeMap::new(),
                 is_virtual: *is_virtual,
             };
             ((*name).to_owned(), keyspace)

@@ -35,7 +35,7 @@ impl Node {
         for to in self.members.live_peers(self.config.id) {
             outputs.push(Output::ToPeer { to, message: PeerMessage::SchemaPush(mutations.clone()) });
         }
-        Ok(Answer::SchemaChange(event))
+        Ok(Answer::SchemaChange(statement.answered(&event)))
     }
 
     /// Takes schema rows of another node.

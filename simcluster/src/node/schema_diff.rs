@@ -1,6 +1,7 @@
 //! What changed between two schemas, as the events that tell clients of it.
 
 use crate::protocol::SchemaChangeEvent;
+use crate::schema::functions::Signature;
 use crate::schema::{Keyspace, Schema, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +21,11 @@ pub(super) fn diff(old: &Schema, new: &Schema) -> Vec<SchemaChangeEvent> {
     for (name, keyspace) in &new.keyspaces {
         if !old.keyspaces.contains_key(name) {
             events.push(event("CREATED", "KEYSPACE", name, ""));
-            let empty = Keyspace { tables: BTreeMap::new(), types: BTreeMap::new(), ..Keyspace::clone(keyspace) };
+            let empty = Keyspace {
+                replication: keyspace.replication.clone(),
+                durable_writes: keyspace.durable_writes,
+                ..Keyspace::empty(name)
+            };
             diff_keyspace(&empty, keyspace, &mut events);
         }
     }
@@ -33,6 +38,8 @@ fn diff_keyspace(old: &Keyspace, new: &Keyspace, events: &mut Vec<SchemaChangeEv
         events.push(event("UPDATED", "KEYSPACE", keyspace, ""));
     }
     diff_maps(&old.types, &new.types, |a, b| a == b, "TYPE", keyspace, events);
+    diff_functions(&old.functions, &new.functions, "FUNCTION", keyspace, events);
+    diff_functions(&old.aggregates, &new.aggregates, "AGGREGATE", keyspace, events);
     diff_maps(&old.tables, &new.tables, is_same_table, "TABLE", keyspace, events);
 }
 
@@ -55,6 +62,29 @@ fn diff_maps<T>(
     }
     for name in new.keys().filter(|name| !old.contains_key(*name)) {
         events.push(event("CREATED", target, keyspace, name));
+    }
+}
+
+fn diff_functions<T: PartialEq>(
+    old: &BTreeMap<Signature, Arc<T>>,
+    new: &BTreeMap<Signature, Arc<T>>,
+    target: &'static str,
+    keyspace: &str,
+    events: &mut Vec<SchemaChangeEvent>,
+) {
+    let told = |change, (name, arguments): &Signature| SchemaChangeEvent {
+        arguments: arguments.clone(),
+        ..event(change, target, keyspace, name)
+    };
+    for (signature, was) in old {
+        match new.get(signature) {
+            None => events.push(told("DROPPED", signature)),
+            Some(is) if !Arc::ptr_eq(was, is) && was != is => events.push(told("UPDATED", signature)),
+            Some(_) => {}
+        }
+    }
+    for signature in new.keys().filter(|signature| !old.contains_key(*signature)) {
+        events.push(told("CREATED", signature));
     }
 }
 
@@ -96,8 +126,7 @@ mod tests {
             replication: BTreeMap::new(),
             durable_writes,
             tables: tables.iter().map(|(name, table)| ((*name).to_owned(), table.clone())).collect(),
-            types: BTreeMap::new(),
-            is_virtual: false,
+            ..Keyspace::empty("k")
         };
         Schema { keyspaces: [("k".to_owned(), Arc::new(keyspace))].into(), version: Uuid::nil() }
     }

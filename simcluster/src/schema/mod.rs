@@ -3,9 +3,11 @@
 //! A `Schema` is immutable and shared; a change builds a new one. The rows of `system_schema` are the durable form:
 //! a node derives its `Schema` from them.
 
+pub mod functions;
 pub mod options;
 
 use crate::types::{CqlType, UserType};
+use functions::{Aggregate, Function, Signature};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -46,8 +48,35 @@ pub struct Keyspace {
     pub tables: BTreeMap<String, Arc<Table>>,
     /// User-defined types by unquoted name.
     pub types: BTreeMap<String, Arc<UserType>>,
+    /// User-defined functions.
+    pub functions: BTreeMap<Signature, Arc<Function>>,
+    /// User-defined aggregates.
+    pub aggregates: BTreeMap<Signature, Arc<Aggregate>>,
     /// True for the keyspaces of `system_virtual_schema` (`system_views`, `system_virtual_schema`).
     pub is_virtual: bool,
+}
+
+impl Keyspace {
+    /// A keyspace with nothing in it and no replication.
+    #[must_use]
+    pub fn empty(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            replication: BTreeMap::new(),
+            durable_writes: true,
+            tables: BTreeMap::new(),
+            types: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            aggregates: BTreeMap::new(),
+            is_virtual: false,
+        }
+    }
+
+    /// Whether it has a function or an aggregate of that name, whatever its arguments.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        self.functions.keys().chain(self.aggregates.keys()).any(|(known, _)| known == name)
+    }
 }
 
 /// What part a column plays in its table.
@@ -108,6 +137,22 @@ pub struct Index {
 }
 
 impl Table {
+    /// A table without columns.
+    #[must_use]
+    pub fn empty(keyspace: &str, name: &str) -> Self {
+        Self {
+            keyspace: keyspace.to_owned(),
+            name: name.to_owned(),
+            id: Uuid::nil(),
+            columns: Vec::new(),
+            partition_key_len: 0,
+            clustering_len: 0,
+            options: BTreeMap::new(),
+            indexes: BTreeMap::new(),
+            is_counter: false,
+        }
+    }
+
     /// The partition key columns, in order.
     #[must_use]
     pub fn partition_key(&self) -> &[Column] {

@@ -438,6 +438,8 @@ fn schema(options: &[(&str, &str)]) -> Schema {
             ("c".to_owned(), Arc::new(table("c", 2, "n", CqlType::Counter))),
         ]),
         types: BTreeMap::new(),
+        functions: BTreeMap::new(),
+        aggregates: BTreeMap::new(),
         is_virtual: false,
     };
     Schema { keyspaces: BTreeMap::from([("ks".to_owned(), Arc::new(keyspace))]), version: Uuid::nil() }

@@ -39,6 +39,8 @@ impl Change<'_> {
             durable_writes: true,
             tables: BTreeMap::new(),
             types: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            aggregates: BTreeMap::new(),
             is_virtual: false,
         };
         keyspace_properties(&mut keyspace, properties)?;
@@ -75,7 +77,8 @@ impl Change<'_> {
             return Ok(None);
         }
         self.existing_keyspace(name)?;
-        let tables = ["keyspaces", "tables", "columns", "types", "indexes", "dropped_columns"];
+        let tables =
+            ["keyspaces", "tables", "columns", "types", "functions", "aggregates", "indexes", "dropped_columns"];
         let rows = tables.iter().filter_map(|table| self.deletion(table, &[("keyspace_name", name)])).collect();
         Ok(Some((rows, event("DROPPED", "KEYSPACE", name, ""))))
     }

@@ -3,6 +3,7 @@
 //! Every change is computed from the schema at the moment of execution. A dropped and recreated table has another id,
 //! so rows of the old one never come back.
 
+mod functions;
 mod indexes;
 mod keyspaces;
 mod properties;
@@ -14,7 +15,7 @@ pub use indexes::index_column;
 pub use tables::TableDefinition;
 pub use types::resolve_type;
 
-use super::ast::{Ddl, Name};
+use super::ast::{Ddl, Name, TypeName};
 use super::row::row_deletion;
 use super::system::{self, is_system, text};
 use crate::protocol::{SchemaChangeEvent, ServerError};
@@ -58,7 +59,27 @@ impl SchemaStatement {
             Ddl::DropType { name, if_exists } => change.drop_type(name, *if_exists),
             Ddl::CreateIndex { .. } => change.create_index(&self.ddl),
             Ddl::DropIndex { name, if_exists } => change.drop_index(name, *if_exists),
+            Ddl::CreateFunction(create) => change.create_function(create),
+            Ddl::CreateAggregate(create) => change.create_aggregate(create),
+            Ddl::DropFunction { name, arguments, if_exists, is_aggregate } => {
+                change.drop_function(name, arguments.as_deref(), *if_exists, *is_aggregate)
+            }
         }
+    }
+}
+
+impl SchemaStatement {
+    /// The change as the client that made it is answered: CREATE FUNCTION and CREATE AGGREGATE name the types of the
+    /// arguments as they were written, events as they were understood.
+    #[must_use]
+    pub fn answered(&self, event: &SchemaChangeEvent) -> SchemaChangeEvent {
+        let written: Vec<&TypeName> = match &self.ddl {
+            Ddl::CreateFunction(create) => create.arguments.iter().map(|(_, name)| name).collect(),
+            Ddl::CreateAggregate(create) => create.arguments.iter().collect(),
+            _ => return event.clone(),
+        };
+        let arguments = written.into_iter().map(|name| functions::as_answered(name, &event.keyspace)).collect();
+        SchemaChangeEvent { arguments, ..event.clone() }
     }
 }
 

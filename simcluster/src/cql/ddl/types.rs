@@ -1,5 +1,6 @@
 //! CREATE, ALTER and DROP TYPE; types as they are written, looked up.
 
+use super::functions::{functions_using, in_known_order};
 use super::{Change, Changes, event, invalid};
 use crate::cql::ast::{Name, TypeChange, TypeName};
 use crate::cql::system;
@@ -98,6 +99,12 @@ impl Change<'_> {
             .filter(|t| t.columns.iter().any(|c| uses(&c.cql_type)))
             .map(|t| t.name.clone())
             .collect();
+        if let Some(users) = in_known_order(functions_using(keyspace, &uses))? {
+            return Err(invalid(format!(
+                "Cannot drop user type '{}.{}' as it is still used by functions {users}",
+                found.keyspace, found.name
+            )));
+        }
         for (what, users) in [("user types", types), ("tables", tables)] {
             if !users.is_empty() {
                 return Err(invalid(format!(

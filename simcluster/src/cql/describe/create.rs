@@ -1,5 +1,6 @@
 //! The CREATE statements that DESCRIBE shows, laid out as Apache Cassandra 5.0 does.
 
+use crate::schema::functions::{Aggregate, Function, unfrozen};
 use crate::schema::options::{DEFAULTS, show_map, show_string};
 use crate::schema::{Column, ColumnKind, Index, Keyspace, Table};
 use crate::types::{UserType, quote_name};
@@ -29,6 +30,40 @@ pub(super) fn user_type(user_type: &UserType) -> String {
     let fields: Vec<_> =
         user_type.fields.iter().map(|(name, cql_type)| format!("    {} {cql_type}", quote_name(name))).collect();
     format!("CREATE TYPE {} (\n{}\n);", qualified(&user_type.keyspace, &user_type.name), fields.join(",\n"))
+}
+
+/// `CREATE FUNCTION`.
+pub(super) fn function(function: &Function) -> String {
+    let pairs = function.argument_names.iter().zip(&function.argument_types);
+    let arguments: Vec<_> = pairs.map(|(name, t)| format!("{} {}", quote_name(name), unfrozen(t))).collect();
+    format!(
+        "CREATE FUNCTION {}({})\n    {} ON NULL INPUT\n    RETURNS {}\n    LANGUAGE {}\n    AS $${}$$;",
+        qualified(&function.keyspace, &function.name),
+        arguments.join(", "),
+        if function.called_on_null_input { "CALLED" } else { "RETURNS NULL" },
+        unfrozen(&function.return_type),
+        function.language,
+        function.body,
+    )
+}
+
+/// `CREATE AGGREGATE`.
+pub(super) fn aggregate(aggregate: &Aggregate) -> String {
+    let arguments: Vec<_> = aggregate.argument_types.iter().map(unfrozen).collect();
+    let mut statement = format!(
+        "CREATE AGGREGATE {}({})\n    SFUNC {}\n    STYPE {}",
+        qualified(&aggregate.keyspace, &aggregate.name),
+        arguments.join(", "),
+        quote_name(&aggregate.state_function),
+        unfrozen(&aggregate.state_type),
+    );
+    if let Some(function) = &aggregate.final_function {
+        let _ = write!(statement, "\n    FINALFUNC {}", quote_name(function));
+    }
+    if let Some(initial) = &aggregate.initial {
+        let _ = write!(statement, "\n    INITCOND {initial}");
+    }
+    statement + ";"
 }
 
 /// `CREATE TABLE` with all options; with its id if internals are wanted.

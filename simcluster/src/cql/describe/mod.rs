@@ -1,8 +1,8 @@
 //! DESCRIBE: what a client is shown of the schema.
 //!
 //! Rows are `(keyspace_name, type, name)` and, where elements are described and not only listed, `create_statement`.
-//! Names are written as CQL needs them and ordered without regard to case. Functions, aggregates and materialized
-//! views are not modelled, so there never is one to describe. All texts are those of Apache Cassandra 5.0.
+//! Names are written as CQL needs them and ordered without regard to case. Materialized views are not modelled, so
+//! there never is one to describe. All texts are those of Apache Cassandra 5.0.
 
 mod create;
 #[cfg(test)]
@@ -12,6 +12,7 @@ use super::ast::{Describe, Name};
 use super::system::is_system;
 use super::{Action, Answer, BindOptions};
 use crate::protocol::{ColumnSpec, ResultRows, ServerError};
+use crate::schema::functions::{Aggregate, Function, unfrozen};
 use crate::schema::{Index, Keyspace, Schema, Table};
 use crate::types::{CqlType, UserType, Value, codec, quote_name};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -95,7 +96,9 @@ pub(super) fn describe(
 ) -> Result<ResultRows, ServerError> {
     let look = Look { schema, keyspace };
     let (elements, is_listing) = match what {
-        Describe::Cluster | Describe::Functions | Describe::Aggregates => (Vec::new(), true),
+        Describe::Cluster => (Vec::new(), true),
+        Describe::Functions => (look.list(|k| functions(k, None))?, true),
+        Describe::Aggregates => (look.list(|k| aggregates(k, None))?, true),
         Describe::Keyspaces => (by_name(&schema.keyspaces).into_iter().map(Element::Keyspace).collect(), true),
         Describe::Tables => {
             (look.list(|k| by_name(&k.tables).into_iter().map(|t| table_element(k, t)).collect())?, true)
@@ -110,8 +113,8 @@ pub(super) fn describe(
         Describe::Type(name) => (look.user_type(name)?, false),
         Describe::Index(name) => (look.index(name)?, false),
         Describe::View(name) => return Err(look.missing(name, "Materialized view")),
-        Describe::Function(name) => return Err(look.missing(name, "User defined function")),
-        Describe::Aggregate(name) => return Err(look.missing(name, "User defined aggregate")),
+        Describe::Function(name) => (look.overloads(name, "User defined function", functions)?, false),
+        Describe::Aggregate(name) => (look.overloads(name, "User defined aggregate", aggregates)?, false),
         Describe::Anything(name) => (look.anything(name)?, false),
     };
     let mut columns = vec![("keyspace_name", CqlType::Text), ("type", CqlType::Text), ("name", CqlType::Text)];
@@ -195,6 +198,17 @@ impl<'a> Look<'a> {
         Ok(vec![Element::Type(found)])
     }
 
+    /// All functions or aggregates of one name.
+    fn overloads(
+        self,
+        name: &Name,
+        what: &str,
+        of: fn(&'a Keyspace, Option<&str>) -> Vec<Element<'a>>,
+    ) -> Result<Vec<Element<'a>>, ServerError> {
+        let found = of(self.named(name.keyspace.as_deref())?, Some(&name.name));
+        if found.is_empty() { Err(self.missing(name, what)) } else { Ok(found) }
+    }
+
     fn index(self, name: &Name) -> Result<Vec<Element<'a>>, ServerError> {
         let keyspace = self.named(name.keyspace.as_deref())?;
         find_index(keyspace, &name.name).ok_or_else(|| self.missing(name, "Table for existing index"))
@@ -234,6 +248,8 @@ enum Element<'a> {
     Type(&'a UserType),
     Table { table: &'a Table, is_virtual: bool },
     Index { table: &'a Table, name: &'a str, index: &'a Index },
+    Function(&'a Function),
+    Aggregate(&'a Aggregate),
 }
 
 impl Element<'_> {
@@ -243,14 +259,25 @@ impl Element<'_> {
             Self::Type(user_type) => (&user_type.keyspace, "type", user_type.name.as_str()),
             Self::Table { table, .. } => (&table.keyspace, "table", table.name.as_str()),
             Self::Index { table, name, .. } => (&table.keyspace, "index", name),
+            Self::Function(function) => (&function.keyspace, "function", function.name.as_str()),
+            Self::Aggregate(aggregate) => (&aggregate.keyspace, "aggregate", aggregate.name.as_str()),
         };
-        let mut row = vec![text(&quote_name(keyspace)), text(kind), text(&quote_name(name))];
+        let shown = match self {
+            Self::Function(Function { argument_types, .. }) | Self::Aggregate(Aggregate { argument_types, .. }) => {
+                let types: Vec<_> = argument_types.iter().map(unfrozen).collect();
+                format!("{}({})", quote_name(name), types.join(", "))
+            }
+            _ => quote_name(name),
+        };
+        let mut row = vec![text(&quote_name(keyspace)), text(kind), text(&shown)];
         if !is_listing {
             row.push(text(&match self {
                 Self::Keyspace(keyspace) => create::keyspace(keyspace),
                 Self::Type(user_type) => create::user_type(user_type),
                 Self::Table { table, is_virtual } => create::table(table, is_virtual, with_internals),
                 Self::Index { table, name, index } => create::index(table, name, index),
+                Self::Function(function) => create::function(function),
+                Self::Aggregate(aggregate) => create::aggregate(aggregate),
             }));
         }
         row
@@ -262,9 +289,27 @@ fn keyspace_elements(keyspace: &Keyspace, only: bool) -> Vec<Element<'_>> {
     let mut elements = vec![Element::Keyspace(keyspace)];
     if !only {
         elements.extend(types_after_what_they_use(keyspace).into_iter().map(Element::Type));
+        elements.extend(functions(keyspace, None));
+        elements.extend(aggregates(keyspace, None));
         elements.extend(by_name(&keyspace.tables).into_iter().flat_map(|t| table_elements(keyspace, t)));
     }
     elements
+}
+
+/// Functions of a keyspace, or those of one name.
+fn functions<'a>(keyspace: &'a Keyspace, name: Option<&str>) -> Vec<Element<'a>> {
+    let wanted = |function: &&Arc<Function>| name.is_none_or(|name| function.name == name);
+    let mut found: Vec<&Arc<Function>> = keyspace.functions.values().filter(wanted).collect();
+    found.sort_by_key(|function| function.name.to_lowercase());
+    found.into_iter().map(|function| Element::Function(function)).collect()
+}
+
+/// Aggregates of a keyspace, or those of one name.
+fn aggregates<'a>(keyspace: &'a Keyspace, name: Option<&str>) -> Vec<Element<'a>> {
+    let wanted = |aggregate: &&Arc<Aggregate>| name.is_none_or(|name| aggregate.name == name);
+    let mut found: Vec<&Arc<Aggregate>> = keyspace.aggregates.values().filter(wanted).collect();
+    found.sort_by_key(|aggregate| aggregate.name.to_lowercase());
+    found.into_iter().map(|aggregate| Element::Aggregate(aggregate)).collect()
 }
 
 fn table_element<'a>(keyspace: &Keyspace, table: &'a Table) -> Element<'a> {

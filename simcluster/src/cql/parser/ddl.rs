@@ -7,7 +7,7 @@ use crate::protocol::ServerError;
 use std::collections::BTreeMap;
 
 /// Kinds of object that Cassandra has and the simulated cluster has not.
-const NOT_MODELLED: &[&str] = &["materialized", "function", "aggregate", "trigger", "role", "user", "or", "identity"];
+const NOT_MODELLED: &[&str] = &["materialized", "trigger", "role", "user", "identity"];
 
 impl Parser<'_> {
     pub(super) fn create(&mut self) -> Parse<Ddl> {
@@ -39,6 +39,15 @@ impl Parser<'_> {
                 self.expect_word("index")?;
                 self.create_index(custom)
             }
+            "or" => {
+                self.next();
+                self.expect_word("replace")?;
+                if !self.is_word("function") && !self.is_word("aggregate") {
+                    return Err(self.no_viable());
+                }
+                self.create_function(true)
+            }
+            "function" | "aggregate" => self.create_function(false),
             word if NOT_MODELLED.contains(&word) => Err(not_modelled(&format!("CREATE {}", word.to_ascii_uppercase()))),
             _ => Err(self.no_viable()),
         }
@@ -269,6 +278,9 @@ impl Parser<'_> {
         let Kind::Word(word) = self.peek().clone() else { return Err(self.no_viable()) };
         if NOT_MODELLED.contains(&word.as_str()) {
             return Err(not_modelled(&format!("DROP {}", word.to_ascii_uppercase())));
+        }
+        if matches!(word.as_str(), "function" | "aggregate") {
+            return self.drop_function();
         }
         if !matches!(word.as_str(), "keyspace" | "table" | "columnfamily" | "type" | "index") {
             return Err(self.no_viable());

@@ -4,6 +4,7 @@
 //! name; what CQL does not know is a syntax error with Cassandra's wording.
 
 mod ddl;
+mod functions;
 mod modify;
 mod select;
 mod term;

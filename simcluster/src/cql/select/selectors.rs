@@ -139,6 +139,7 @@ impl Builder<'_, '_> {
             }
             return Ok((Selected::Call(function, inputs), CqlType::Bigint));
         }
+        self.checker.refuse_user_function(name)?;
         let mut parts = Vec::new();
         let mut types = Vec::new();
         for argument in arguments {
