@@ -239,3 +239,192 @@ fn port(row: &CqlRow, column: &str) -> Option<u16> {
 }
 
 const PAGE_SIZE: i32 = 5000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{AddressMap, NoTranslation};
+    use crate::value::{ColumnSpec, CqlType, NativeType};
+
+    /// A row of columns by name; `None` is null.
+    fn row(cells: &[(&str, Option<Cell>)]) -> CqlRow {
+        let columns: Arc<[ColumnSpec]> = cells
+            .iter()
+            .map(|(name, cell)| ColumnSpec {
+                keyspace: "system".into(),
+                table: "peers_v2".into(),
+                name: (*name).into(),
+                cql_type: cell.as_ref().map_or(NativeType::Text.into(), Cell::cql_type),
+            })
+            .collect();
+        let mut content = Vec::new();
+        for (_, cell) in cells {
+            let bytes = cell.as_ref().map(Cell::bytes);
+            let len = bytes.as_ref().map_or(-1, |bytes| i32::try_from(bytes.len()).unwrap());
+            content.extend(len.to_be_bytes());
+            content.extend(bytes.unwrap_or_default());
+        }
+        RowIterator::<CqlRow>::new(&columns, &content, 1).unwrap().next().unwrap().unwrap()
+    }
+
+    #[derive(Clone)]
+    enum Cell {
+        Text(&'static str),
+        Inet(&'static str),
+        Int(i32),
+        Uuid(u128),
+        Tokens(&'static str),
+    }
+
+    impl Cell {
+        fn cql_type(&self) -> CqlType {
+            match self {
+                Self::Text(_) => NativeType::Text.into(),
+                Self::Inet(_) => NativeType::Inet.into(),
+                Self::Int(_) => NativeType::Int.into(),
+                Self::Uuid(_) => NativeType::Uuid.into(),
+                Self::Tokens(_) => CqlType::Set(Box::new(NativeType::Text.into())),
+            }
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            match self {
+                Self::Text(text) => text.as_bytes().to_vec(),
+                Self::Inet(text) => match text.parse::<IpAddr>().unwrap() {
+                    IpAddr::V4(address) => address.octets().to_vec(),
+                    IpAddr::V6(address) => address.octets().to_vec(),
+                },
+                Self::Int(number) => number.to_be_bytes().to_vec(),
+                Self::Uuid(number) => number.to_be_bytes().to_vec(),
+                Self::Tokens(token) => {
+                    let len = i32::try_from(token.len()).unwrap();
+                    [&1_i32.to_be_bytes()[..], &len.to_be_bytes(), token.as_bytes()].concat()
+                }
+            }
+        }
+    }
+
+    /// A complete row of `system.peers_v2`.
+    fn peer() -> Vec<(&'static str, Option<Cell>)> {
+        vec![
+            ("peer", Some(Cell::Inet("10.0.0.2"))),
+            ("native_address", Some(Cell::Inet("10.1.0.2"))),
+            ("native_port", Some(Cell::Int(9142))),
+            ("host_id", Some(Cell::Uuid(2))),
+            ("data_center", Some(Cell::Text("dc1"))),
+            ("rack", Some(Cell::Text("r1"))),
+            ("schema_version", Some(Cell::Uuid(9))),
+            ("tokens", Some(Cell::Tokens("42"))),
+            ("release_version", Some(Cell::Text("5.0.8"))),
+        ]
+    }
+
+    fn with(mut cells: Vec<(&'static str, Option<Cell>)>, name: &'static str, cell: Option<Cell>) -> CqlRow {
+        cells.retain(|(known, _)| *known != name);
+        cells.push((name, cell));
+        row(&cells)
+    }
+
+    fn address_of(row: &CqlRow) -> Option<String> {
+        peer_node(row, 9042, &NoTranslation, Partitioner::Murmur3).map(|node| node.address.to_string())
+    }
+
+    #[test]
+    fn a_peer_is_dialled_at_its_native_address_and_port() {
+        assert_eq!(address_of(&row(&peer())).as_deref(), Some("10.1.0.2:9142"));
+    }
+
+    #[test]
+    fn a_peer_counts_only_with_everything_needed_to_use_it() {
+        for missing in ["native_address", "host_id", "data_center", "rack", "schema_version", "tokens"] {
+            assert_eq!(address_of(&with(peer(), missing, None)), None, "{missing} is null");
+            let cells: Vec<_> = peer().into_iter().filter(|(name, _)| *name != missing).collect();
+            assert_eq!(address_of(&row(&cells)), None, "there is no {missing}");
+        }
+        assert!(address_of(&with(peer(), "release_version", None)).is_some(), "nice to have only");
+    }
+
+    #[test]
+    fn addresses_and_ports_of_older_tables_stand_in() {
+        for (address, port) in [("native_transport_address", "native_transport_port"), ("rpc_address", "rpc_port")] {
+            let mut cells: Vec<_> = peer().into_iter().filter(|(name, _)| !name.starts_with("native")).collect();
+            cells.push((address, Some(Cell::Inet("10.2.0.2"))));
+            assert_eq!(address_of(&row(&cells)).as_deref(), Some("10.2.0.2:9042"), "the port that was dialled");
+            cells.push((port, Some(Cell::Int(9242))));
+            assert_eq!(address_of(&row(&cells)).as_deref(), Some("10.2.0.2:9242"));
+        }
+    }
+
+    #[test]
+    fn the_unspecified_address_means_the_one_other_nodes_know() {
+        for unspecified in ["0.0.0.0", "::"] {
+            let row = with(peer(), "native_address", Some(Cell::Inet(unspecified)));
+            assert_eq!(address_of(&row).as_deref(), Some("10.0.0.2:9142"));
+        }
+    }
+
+    #[test]
+    fn ports_out_of_range_are_no_ports() {
+        for port in [0, -1, 65_536] {
+            let row = with(peer(), "native_port", Some(Cell::Int(port)));
+            assert_eq!(address_of(&row).as_deref(), Some("10.1.0.2:9042"), "{port}");
+        }
+    }
+
+    #[test]
+    fn an_announced_address_is_kept_beside_its_translation() {
+        let (announced, reachable) = ("10.1.0.2:9142".parse().unwrap(), "192.0.2.1:1".parse().unwrap());
+        let translation = AddressMap { reachable: [(announced, reachable)].into() };
+        let node = peer_node(&row(&peer()), 9042, &translation, Partitioner::Murmur3).unwrap();
+        assert_eq!((node.address, node.announced_address), (reachable, announced));
+    }
+
+    #[test]
+    fn the_node_that_was_asked_is_where_it_was_dialled() {
+        let dialled = "192.0.2.7:9999".parse().unwrap();
+        let cells = [
+            ("rpc_address", Some(Cell::Inet("10.0.0.1"))),
+            ("rpc_port", Some(Cell::Int(9042))),
+            ("host_id", Some(Cell::Uuid(1))),
+            ("data_center", Some(Cell::Text("dc1"))),
+            ("rack", Some(Cell::Text("r1"))),
+            ("tokens", Some(Cell::Tokens("7"))),
+        ];
+        let node = local_node(&row(&cells), dialled, Partitioner::Murmur3).unwrap();
+        assert_eq!((node.address, node.announced_address.to_string().as_str()), (dialled, "10.0.0.1:9042"));
+        let node = local_node(&row(&cells[2..]), dialled, Partitioner::Murmur3).unwrap();
+        assert_eq!(node.announced_address, dialled, "it announces nothing");
+    }
+
+    #[test]
+    fn a_row_of_the_asked_node_itself_among_its_peers_is_recognised_by_id_and_by_address() {
+        let local = local_node(&row(&peer()), "10.1.0.2:9142".parse().unwrap(), Partitioner::Murmur3).unwrap();
+        let stale =
+            peer_node(&with(peer(), "host_id", Some(Cell::Uuid(77))), 9042, &NoTranslation, Partitioner::Murmur3)
+                .unwrap();
+        assert!(is_same_node(&stale, &local), "a predecessor at the same address");
+        let moved =
+            peer_node(&with(peer(), "native_port", Some(Cell::Int(1))), 9042, &NoTranslation, Partitioner::Murmur3)
+                .unwrap();
+        assert!(is_same_node(&moved, &local), "itself at a former address");
+        let mut other = peer();
+        other.retain(|(name, _)| *name != "host_id" && *name != "native_port");
+        other.extend([("host_id", Some(Cell::Uuid(3))), ("native_port", Some(Cell::Int(1)))]);
+        assert!(
+            !is_same_node(&peer_node(&row(&other), 9042, &NoTranslation, Partitioner::Murmur3).unwrap(), &local),
+            "same machine"
+        );
+    }
+
+    #[test]
+    fn only_a_missing_table_makes_system_peers_do() {
+        let error = |kind, message: &str| ServerError { kind, message: message.to_owned() };
+        assert!(is_peers_v2_missing(&error(ServerErrorKind::Invalid, "unconfigured table peers_v2")));
+        assert!(is_peers_v2_missing(&error(
+            ServerErrorKind::ServerError,
+            "Unknown keyspace/cf pair (system.peers_v2)"
+        )));
+        assert!(!is_peers_v2_missing(&error(ServerErrorKind::ServerError, "java.lang.NullPointerException")));
+        assert!(!is_peers_v2_missing(&error(ServerErrorKind::Overloaded, "busy")));
+    }
+}

@@ -368,6 +368,21 @@ impl Worker {
             }
         }
         self.finish_waiters();
+        self.leave_ignored_node();
+    }
+
+    /// Moves the control connection away from a node the policy ignores, once another is known to be up. It may have
+    /// begun there: the policy cannot judge a contact point before the nodes are known.
+    fn leave_ignored_node(&mut self) {
+        let view = self.state.view();
+        let here = self.state.control_node().and_then(|host_id| view.snapshot.index_of(host_id));
+        let is_ignored = here.is_some_and(|here| view.distances.get(usize::from(here)) == Some(&Distance::Ignored));
+        // Ignored nodes have no pool.
+        if is_ignored && view.pools.iter().flatten().any(|pool| pool.open_connections() > 0) {
+            info!("the control connection is at an ignored node, moving it");
+            self.last_control_address = None;
+            self.on_control_lost();
+        }
     }
 
     fn finish_waiters(&mut self) {

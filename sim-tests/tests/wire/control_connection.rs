@@ -1,9 +1,11 @@
 //! The control connection: where it goes when its node goes, and how the session's picture is kept true.
 
 use super::{APP, are_all_up, builder, connect, create_table, eventually, run, seconds, state_of, use_table};
+use helenus::policy::TokenAware;
 use helenus::{NodeState, Session};
 use simcluster::fault::CrashKind;
 use simcluster::{ClusterConfig, Fault, NodeId};
+use std::sync::Arc;
 use std::time::Duration;
 
 #[test]
@@ -172,6 +174,76 @@ fn a_cluster_that_is_wholly_away_for_half_an_hour_is_found_again() {
         eventually("all nodes are up", || are_all_up(&session, 3)).await;
         eventually("a control connection", || session.control_connection_node().is_some()).await;
         use_table(&session, 1, "back").await;
+        session
+    });
+}
+
+#[test]
+fn a_control_connection_that_began_at_an_ignored_node_moves_to_one_in_use() {
+    let config = ClusterConfig::default().datacenter("dc1", 1).datacenter("dc2", 2);
+    run(config, |sim| async move {
+        let session = builder(&sim)
+            .local_datacenter("dc2")
+            .load_balancing(Arc::new(TokenAware::in_datacenter("dc2")))
+            .metadata_refresh_interval(Duration::from_secs(5))
+            .connect()
+            .await
+            .expect("a healthy cluster");
+        let datacenter = || {
+            let host_id = session.control_connection_node()?;
+            session.cluster().node(host_id).map(|node| node.datacenter.to_string())
+        };
+        assert_eq!(datacenter().as_deref(), Some("dc1"), "the contact point");
+        eventually("the control connection is in dc2", || datacenter().as_deref() == Some("dc2")).await;
+        session
+    });
+}
+
+#[test]
+fn a_refresh_outlives_the_connection_it_began_on() {
+    run(ClusterConfig::default(), |sim| async move {
+        let session = connect(&sim).await;
+        for _ in 0..5 {
+            let host_id = session.control_connection_node().expect("a control connection");
+            let node = sim.nodes().into_iter().find(|node| node.host_id == host_id).expect("a node").id;
+            let (refreshed, ()) = tokio::join!(session.refresh_schema(), async {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                sim.inject(&Fault::ResetConnections { node });
+            });
+            refreshed.expect("two nodes can be asked");
+            eventually("all nodes are up", || are_all_up(&session, 3)).await;
+            eventually("a control connection", || session.control_connection_node().is_some()).await;
+        }
+        session.refresh_schema().await.expect("no refresh waits for ever");
+        session
+    });
+}
+
+#[test]
+fn the_ring_follows_the_nodes() {
+    run(ClusterConfig::default(), |sim| async move {
+        let session = connect(&sim).await;
+        create_table(&session).await;
+        session
+            .query("ALTER KEYSPACE ks WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 2}")
+            .execute()
+            .await
+            .expect("an altered keyspace");
+        let is_true = || {
+            (0..100_i32).all(|key| {
+                let nodes = sim.nodes();
+                let host_id = |id| nodes.iter().find(|node| node.id == id).map(|node| node.host_id);
+                let truth: Vec<_> = sim.replicas("ks", &key.to_be_bytes()).into_iter().filter_map(host_id).collect();
+                session.cluster().replicas("ks", &key.to_be_bytes()) == truth
+            })
+        };
+        assert!(is_true());
+        let new = sim.add_node("dc1");
+        eventually("the new node is up", || state_of(&session, &sim, new) == Some(NodeState::Up)).await;
+        eventually("the new node owns its part", is_true).await;
+        sim.decommission(new);
+        eventually("the node has left", || session.cluster().nodes().len() == 3).await;
+        eventually("the others own all", is_true).await;
         session
     });
 }

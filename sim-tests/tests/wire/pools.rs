@@ -5,6 +5,7 @@ use helenus::connection::{AuthExchange, Authenticator, PlainAuthenticator};
 use helenus::control::NodeEvent;
 use helenus::policy::ConstantReconnection;
 use helenus::{ErrorKind, NodeState, Session};
+use simcluster::engine::{LedgerEntry, LedgerFact};
 use simcluster::fault::CrashKind;
 use simcluster::{ClusterConfig, Fault, NodeId, SimCluster};
 use std::net::SocketAddr;
@@ -189,6 +190,13 @@ fn two_nodes_that_swap_addresses_are_told_apart_by_their_host_ids() {
     });
 }
 
+/// How many connections a node has accepted.
+fn dials(sim: &SimCluster, node: NodeId) -> usize {
+    let is_opening =
+        |entry: &&LedgerEntry| entry.node == node && matches!(entry.fact, LedgerFact::ConnectionOpened { .. });
+    sim.ledger(|ledger| ledger.iter().filter(is_opening).count())
+}
+
 /// Right credentials, except for one address while the flag is set.
 struct Credentials {
     address: SocketAddr,
@@ -213,17 +221,9 @@ fn refused_credentials_show_as_a_state_and_are_tried_again_at_the_longest_delay(
         let credentials = Credentials { address: sim.nodes()[1].address, are_wrong: Arc::clone(&are_wrong) };
         let session = builder(&sim).authenticator(Arc::new(credentials)).connect().await.expect("two nodes accept");
         assert_eq!(state_of(&session, &sim, NodeId(2)), Some(NodeState::CredentialsRefused));
-        let opened = |sim: &SimCluster| {
-            let is_opening = |fact: &simcluster::engine::LedgerFact| {
-                matches!(fact, simcluster::engine::LedgerFact::ConnectionOpened { .. })
-            };
-            sim.ledger(|ledger| {
-                ledger.iter().filter(|entry| entry.node == NodeId(2) && is_opening(&entry.fact)).count()
-            })
-        };
-        let before = opened(&sim);
+        let before = dials(&sim, NodeId(2));
         seconds(50).await;
-        assert_eq!(opened(&sim), before, "tried again before a minute was over");
+        assert_eq!(dials(&sim, NodeId(2)), before, "tried again before a minute was over");
         are_wrong.store(false, Ordering::Relaxed);
         eventually("the node is up", || state_of(&session, &sim, NodeId(2)) == Some(NodeState::Up)).await;
         session
@@ -329,6 +329,91 @@ fn listeners_hear_of_nodes_that_come_go_and_change_their_state() {
         })
         .await;
         sim.heal_all();
+        eventually("all nodes are up", || are_all_up(&session, 3)).await;
+        session
+    });
+}
+
+#[test]
+fn two_nodes_reported_up_at_the_same_time_are_both_dialled() {
+    run(ClusterConfig::default().datacenter("dc1", 5), |sim| async move {
+        let hour = Arc::new(ConstantReconnection::new(Duration::from_secs(3600)));
+        let session = builder(&sim).reconnection(hour).connect().await.expect("a healthy cluster");
+        for number in [3, 4, 5] {
+            sim.crash(NodeId(number), CrashKind::Rst);
+        }
+        seconds(20).await;
+        for number in [3, 4, 5] {
+            sim.restart(NodeId(number));
+        }
+        eventually("all nodes are up", || are_all_up(&session, 5)).await;
+        session
+    });
+}
+
+#[test]
+fn a_node_that_accepts_and_hangs_up_is_dialled_by_the_schedule_and_not_in_a_loop() {
+    run(ClusterConfig::default(), |sim| async move {
+        let session = connect(&sim).await;
+        let before = dials(&sim, NodeId(3));
+        // Connections live half a second each, for two minutes.
+        for _ in 0..240 {
+            sim.inject(&Fault::ResetConnections { node: NodeId(3) });
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        let count = dials(&sim, NodeId(3)) - before;
+        // Doubling from 500 ms there is room for about eight; the control connection may have called as well.
+        assert!((3..=16).contains(&count), "{count} dials");
+        eventually("all nodes are up", || are_all_up(&session, 3)).await;
+        session
+    });
+}
+
+#[test]
+fn a_connection_with_too_many_unanswered_requests_is_replaced_and_leaves_no_socket_behind() {
+    run(ClusterConfig::default().datacenter("dc1", 1), |sim| async move {
+        let session = builder(&sim)
+            .orphans_max(8)
+            .request_timeout(Duration::from_millis(200))
+            .connect()
+            .await
+            .expect("a healthy cluster");
+        let ask = || session.query("SELECT key FROM system.local").all::<(String,)>();
+        let before = dials(&sim, NodeId(1));
+        let fault = Fault::SwallowAnswers { node: NodeId(1), percent: 30 };
+        sim.inject(&fault);
+        let (mut answered, mut failed) = (0, 0);
+        while answered < 60 {
+            if ask().await.is_ok() {
+                answered += 1;
+            } else {
+                failed += 1;
+                assert!(failed < 600, "{answered} answered");
+                // The replacement may have to wait for its turn.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        assert!(failed > 8, "{failed} failed");
+        sim.heal(&fault);
+        assert!(dials(&sim, NodeId(1)) > before, "a replacement was dialled");
+        seconds(70).await;
+        ask().await.expect("nothing is wrong any more");
+        assert_eq!(sim.open_client_connections(APP), 2, "one to the node and the control connection");
+        session
+    });
+}
+
+#[test]
+fn an_answer_to_nobody_costs_its_connection_only() {
+    run(ClusterConfig::default(), |sim| async move {
+        let session = builder(&sim).default_idempotence(true).connect().await.expect("a healthy cluster");
+        create_table(&session).await;
+        for k in 0..30 {
+            if k % 10 == 5 {
+                sim.inject(&Fault::ForeignAnswer { node: NodeId(2) });
+            }
+            use_table(&session, k, "unimpressed").await;
+        }
         eventually("all nodes are up", || are_all_up(&session, 3)).await;
         session
     });

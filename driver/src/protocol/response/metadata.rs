@@ -37,7 +37,6 @@ const TYPE_DEPTH_MAX: usize = 32;
 impl ResultMetadata {
     pub(super) fn decode(
         reader: &mut Reader<'_>,
-        body: &Bytes,
         version: ProtocolVersion,
         known: Option<&KnownColumns>,
     ) -> Result<Self, DecodeError> {
@@ -57,8 +56,8 @@ impl ResultMetadata {
         Ok(Self {
             column_count,
             columns,
-            paging_state: paging_state.map(|state| body.slice_ref(state)),
-            // Copied: it lives as long as the statement, the read buffer must not.
+            // Copied: they outlive the page, the read buffer must not.
+            paging_state: paging_state.map(Bytes::copy_from_slice),
             new_metadata_id: new_metadata_id.map(Bytes::copy_from_slice),
         })
     }
@@ -223,7 +222,7 @@ mod tests {
     #[test]
     fn columns_share_the_table_when_it_is_global() {
         let body = Bytes::from_static(b"\0\0\0\x03\0\0\0\x02\0\0\0\x02ps\0\x02ks\0\x01t\0\x01a\0\x09\0\x01b\0\x0D");
-        let metadata = ResultMetadata::decode(&mut Reader::new(&body), &body, ProtocolVersion::V4, None).unwrap();
+        let metadata = ResultMetadata::decode(&mut Reader::new(&body), ProtocolVersion::V4, None).unwrap();
         assert_eq!(metadata.paging_state.as_deref(), Some(&b"ps"[..]));
         let columns = metadata.columns.unwrap();
         assert_eq!((&*columns[1].table, &*columns[1].name), ("t", "b"));
@@ -233,6 +232,6 @@ mod tests {
     #[test]
     fn a_column_count_beyond_the_bytes_is_refused_before_allocating() {
         let body = Bytes::from_static(b"\0\0\0\0\x7F\xFF\xFF\xFF\0\0\0\0");
-        assert!(ResultMetadata::decode(&mut Reader::new(&body), &body, ProtocolVersion::V4, None).is_err());
+        assert!(ResultMetadata::decode(&mut Reader::new(&body), ProtocolVersion::V4, None).is_err());
     }
 }

@@ -70,7 +70,7 @@ impl ResultBody {
             1 => Ok(Self::Void),
             2 => Rows::decode(reader, body, version, known).map(Self::Rows),
             3 => Ok(Self::SetKeyspace(reader.string()?.to_owned())),
-            4 => Prepared::decode(reader, body, version).map(|prepared| Self::Prepared(Box::new(prepared))),
+            4 => Prepared::decode(reader, version).map(|prepared| Self::Prepared(Box::new(prepared))),
             5 => SchemaChange::decode(reader).map(Self::SchemaChange),
             other => Err(DecodeError::UnknownValue { what: "result kind", value: other.into() }),
         }
@@ -84,7 +84,7 @@ impl Rows {
         version: ProtocolVersion,
         known: Option<&KnownColumns>,
     ) -> Result<Self, DecodeError> {
-        let metadata = ResultMetadata::decode(reader, body, version, known)?;
+        let metadata = ResultMetadata::decode(reader, version, known)?;
         const CELL_LEN_MIN: usize = 4;
         let row_len_min = metadata.column_count.saturating_mul(CELL_LEN_MIN);
         let row_count = reader.count(row_len_min)?;
@@ -93,14 +93,14 @@ impl Rows {
 }
 
 impl Prepared {
-    fn decode(reader: &mut Reader<'_>, body: &Bytes, version: ProtocolVersion) -> Result<Self, DecodeError> {
+    fn decode(reader: &mut Reader<'_>, version: ProtocolVersion) -> Result<Self, DecodeError> {
         // Copied: these live as long as the statement, the read buffer must not.
         let id = Bytes::copy_from_slice(reader.short_bytes()?);
         let result_metadata_id =
             if version >= ProtocolVersion::V5 { Some(Bytes::copy_from_slice(reader.short_bytes()?)) } else { None };
         let (variables, partition_key) = decode_variables(reader, version)?;
         let start = *reader;
-        let result = ResultMetadata::decode(reader, body, version, None)?;
+        let result = ResultMetadata::decode(reader, version, None)?;
         let known_columns = KnownColumns::new(start, &result, version);
         Ok(Self { id, result_metadata_id, variables, partition_key, result, known_columns })
     }
