@@ -4,27 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
-use super::handle::{Session, Shared};
-use crate::connection::{Authenticator, ConnectError, ConnectionConfig, PlainAuthenticator};
-use crate::control::{
-    ContactPoint, ControlSettings, ControlWorker, Inbox, MetadataError, NodeListener, NodeListeners, RefreshWindows,
-    SchemaListener, SchemaListeners, establish_first, resolve,
-};
-use crate::env::{Environment, timeout};
-use crate::execution::{
-    Background, Defaults, Error, ErrorKind, Executor, Metrics, PreparationSettings, PreparedCache, RequestTracker,
-    Result, WarmUpStatements,
-};
+use crate::connection::{Authenticator, ConnectionConfig, PlainAuthenticator};
+use crate::control::{NodeListener, NodeListeners, RefreshWindows, SchemaListener, SchemaListeners};
+use crate::env::Environment;
+use crate::execution::{Defaults, PreparationSettings, RequestTracker};
 use crate::policy::{
-    AddressTranslation, Budget, BudgetSettings, DefaultRetry, ExponentialReconnection, LoadBalancing,
-    MonotonicTimestamps, NoTranslation, Reconnection, Retry, SpeculativeExecution, TimestampGenerator, TokenAware,
+    AddressTranslation, BudgetSettings, DefaultRetry, ExponentialReconnection, LoadBalancing, MonotonicTimestamps,
+    NoTranslation, Reconnection, Retry, SpeculativeExecution, TimestampGenerator,
 };
-use crate::pool::{ConnectionFactory, PoolObserver, PoolSettings};
 use crate::protocol::compression::Compression;
 use crate::protocol::{Consistency, ProtocolVersion, SerialConsistency};
 use crate::statement::Profile;
@@ -34,32 +23,32 @@ use crate::topology::KeyspaceFilter;
 #[derive(Clone)]
 #[must_use = "nothing happens before connect"]
 pub struct SessionBuilder {
-    contact_points: Vec<String>,
-    environment: Option<Environment>,
-    keyspace: Option<String>,
-    local_datacenter: Option<String>,
-    connection: ConnectionConfig,
-    connections_per_node: usize,
-    defaults: Defaults,
-    load_balancing: Option<Arc<dyn LoadBalancing>>,
-    retry: Arc<dyn Retry>,
-    retry_budget: BudgetSettings,
-    speculation: Option<Arc<dyn SpeculativeExecution>>,
-    speculation_budget: BudgetSettings,
-    profiles: BTreeMap<String, Arc<Profile>>,
-    tracker: Option<Arc<dyn RequestTracker>>,
-    reconnection: Arc<dyn Reconnection>,
-    timestamps: Arc<dyn TimestampGenerator>,
-    translation: Arc<dyn AddressTranslation>,
-    windows: RefreshWindows,
-    keyspace_filter: KeyspaceFilter,
-    node_listeners: NodeListeners,
-    schema_listeners: SchemaListeners,
-    refresh_interval: Duration,
-    control_timeout: Duration,
-    agreement_timeout: Duration,
-    prepared_cache_size: usize,
-    preparation: PreparationSettings,
+    pub(super) contact_points: Vec<String>,
+    pub(super) environment: Option<Environment>,
+    pub(super) keyspace: Option<String>,
+    pub(super) local_datacenter: Option<String>,
+    pub(super) connection: ConnectionConfig,
+    pub(super) connections_per_node: usize,
+    pub(super) defaults: Defaults,
+    pub(super) load_balancing: Option<Arc<dyn LoadBalancing>>,
+    pub(super) retry: Arc<dyn Retry>,
+    pub(super) retry_budget: BudgetSettings,
+    pub(super) speculation: Option<Arc<dyn SpeculativeExecution>>,
+    pub(super) speculation_budget: BudgetSettings,
+    pub(super) profiles: BTreeMap<String, Arc<Profile>>,
+    pub(super) tracker: Option<Arc<dyn RequestTracker>>,
+    pub(super) reconnection: Arc<dyn Reconnection>,
+    pub(super) timestamps: Arc<dyn TimestampGenerator>,
+    pub(super) translation: Arc<dyn AddressTranslation>,
+    pub(super) windows: RefreshWindows,
+    pub(super) keyspace_filter: KeyspaceFilter,
+    pub(super) node_listeners: NodeListeners,
+    pub(super) schema_listeners: SchemaListeners,
+    pub(super) refresh_interval: Duration,
+    pub(super) control_timeout: Duration,
+    pub(super) agreement_timeout: Duration,
+    pub(super) prepared_cache_size: usize,
+    pub(super) preparation: PreparationSettings,
 }
 
 impl Default for SessionBuilder {
@@ -372,132 +361,6 @@ impl SessionBuilder {
         self.node_listeners.0.push(listener);
         self
     }
-
-    /// Opens the session: finds the cluster over one contact point, reads nodes and schema, and waits until every
-    /// node was tried once.
-    ///
-    /// Dropping the future closes whatever it had opened.
-    ///
-    /// # Errors
-    ///
-    /// - [`ErrorKind::Configuration`] for contact points that are missing or malformed.
-    /// - [`ErrorKind::NoContactPoint`] if none can be used, with the reason for each.
-    /// - [`ErrorKind::UnsupportedProtocolVersion`], [`ErrorKind::Authentication`] if a node says so.
-    /// - [`ErrorKind::KeyspaceMissing`] if the cluster does not have the keyspace.
-    pub async fn connect(self) -> Result<Session> {
-        let contact_points = parse_contact_points(&self.contact_points)?;
-        let environment = self.environment.clone().unwrap_or_else(Environment::tokio);
-        let factory = Arc::new(ConnectionFactory::new(self.connection.clone(), self.keyspace.clone()));
-        let control_settings = self.control_settings(&environment, &factory, contact_points);
-        let inbox = Inbox::new(&control_settings);
-        let addresses = shuffled(resolve(&control_settings).await, &environment);
-        let established = establish_first(&control_settings, &addresses, &inbox.sink())
-            .await
-            .map_err(|failures| connect_error(&failures, &self.contact_points))?;
-        if let Some(keyspace) = &self.keyspace
-            && !established.schema.keyspaces.contains_key(keyspace.as_str())
-        {
-            return Err(Error::not_sent(ErrorKind::KeyspaceMissing(keyspace.clone())));
-        }
-        self.check_local_datacenter(&established.topology.nodes)?;
-        let statements = Arc::new(PreparedCache::new(self.prepared_cache_size));
-        let background = Background::new(Arc::clone(&environment.spawner));
-        let pool_settings = Arc::new(PoolSettings {
-            environment: environment.clone(),
-            factory: Arc::clone(&factory),
-            size: self.connections_per_node,
-            reconnection: Arc::clone(&self.reconnection),
-            stable_after: self.connection.heartbeat_interval.unwrap_or(STABLE_AFTER),
-            dial_permits: Semaphore::new(DIALS_MAX),
-            observer: Arc::clone(&inbox) as Arc<dyn PoolObserver>,
-            warm_up: Arc::new(WarmUpStatements {
-                cache: Arc::clone(&statements),
-                factory: Arc::clone(&factory),
-                settings: self.preparation,
-            }),
-        });
-        let load_balancing = Arc::clone(&control_settings.load_balancing);
-        let control = ControlWorker::start(control_settings, pool_settings, inbox, established);
-        let executor = Executor {
-            environment,
-            state: Arc::clone(control.state()),
-            load_balancing,
-            retry: self.retry,
-            timestamps: self.timestamps,
-            defaults: self.defaults,
-            speculation: self.speculation,
-            retry_budget: Budget::new(self.retry_budget),
-            speculation_budget: Budget::new(self.speculation_budget),
-            metrics: Metrics::default(),
-            tracker: self.tracker,
-            is_closed: AtomicBool::new(false),
-        };
-        let agreement_timeout = self.agreement_timeout;
-        let shared = Shared {
-            executor,
-            control,
-            factory,
-            statements,
-            preparation: self.preparation,
-            background,
-            profiles: self.profiles,
-            agreement_timeout,
-        };
-        let session = Session { shared: Arc::new(shared) };
-        session.wait_until_tried(self.connection.connect_timeout).await;
-        Ok(session)
-    }
-
-    fn control_settings(
-        &self,
-        environment: &Environment,
-        factory: &Arc<ConnectionFactory>,
-        contact_points: Vec<ContactPoint>,
-    ) -> ControlSettings {
-        let load_balancing = self.load_balancing.clone().unwrap_or_else(|| match &self.local_datacenter {
-            Some(name) => Arc::new(TokenAware::in_datacenter(name.as_str())),
-            None => Arc::new(TokenAware::new()),
-        });
-        ControlSettings {
-            environment: environment.clone(),
-            factory: Arc::clone(factory),
-            contact_points,
-            reconnection: Arc::clone(&self.reconnection),
-            load_balancing,
-            translation: Arc::clone(&self.translation),
-            windows: self.windows,
-            keyspace_filter: self.keyspace_filter.clone(),
-            node_listeners: self.node_listeners.clone(),
-            schema_listeners: self.schema_listeners.clone(),
-            refresh_interval: self.refresh_interval,
-            timeout: self.control_timeout,
-        }
-    }
-
-    fn check_local_datacenter(&self, nodes: &[crate::topology::Node]) -> Result<()> {
-        let Some(name) = &self.local_datacenter else { return Ok(()) };
-        if nodes.iter().any(|node| *node.datacenter == **name) {
-            return Ok(());
-        }
-        let mut known: Vec<&str> = nodes.iter().map(|node| &*node.datacenter).collect();
-        known.sort_unstable();
-        known.dedup();
-        let message = format!("the cluster has no data centre {name:?}, only {known:?}: correct local_datacenter");
-        Err(Error::not_sent(ErrorKind::Configuration(message)))
-    }
-}
-
-impl Session {
-    async fn wait_until_tried(&self, limit: Duration) {
-        let view = self.shared.executor.state.view();
-        let all_tried = async {
-            for pool in view.pools.iter().flatten() {
-                pool.wait_until_tried().await;
-            }
-        };
-        // A node that does not answer must not keep the session from starting.
-        let _ = timeout(limit, all_tried).await;
-    }
 }
 
 impl fmt::Debug for SessionBuilder {
@@ -507,108 +370,5 @@ impl fmt::Debug for SessionBuilder {
             .field("keyspace", &self.keyspace)
             .field("local_datacenter", &self.local_datacenter)
             .finish_non_exhaustive()
-    }
-}
-
-fn parse_contact_points(points: &[String]) -> Result<Vec<ContactPoint>> {
-    if points.is_empty() {
-        let message = "no contact point was given: call contact_points with the address of at least one node";
-        return Err(Error::not_sent(ErrorKind::Configuration(message.to_owned())));
-    }
-    points.iter().map(|point| parse_contact_point(point)).collect()
-}
-
-fn parse_contact_point(point: &str) -> Result<ContactPoint> {
-    if let Ok(address) = point.parse::<SocketAddr>() {
-        return Ok(ContactPoint { host: address.ip().to_string(), port: address.port() });
-    }
-    let bare = point.trim_start_matches('[').trim_end_matches(']');
-    if bare.parse::<std::net::IpAddr>().is_ok() {
-        return Ok(ContactPoint { host: bare.to_owned(), port: DEFAULT_PORT });
-    }
-    let (host, port) = match point.split_once(':') {
-        Some((host, port)) => (host, port.parse().ok()),
-        None => (point, Some(DEFAULT_PORT)),
-    };
-    match port {
-        Some(port) if !host.is_empty() => Ok(ContactPoint { host: host.to_owned(), port }),
-        _ => {
-            let message = format!("{point:?} is not a contact point: write host, host:port or an IP address");
-            Err(Error::not_sent(ErrorKind::Configuration(message)))
-        }
-    }
-}
-
-fn shuffled(mut addresses: Vec<SocketAddr>, environment: &Environment) -> Vec<SocketAddr> {
-    for last in (1..addresses.len()).rev() {
-        let pick = environment.entropy.draw("contact point order") % (last as u64 + 1);
-        addresses.swap(last, usize::try_from(pick).unwrap_or(0));
-    }
-    addresses
-}
-
-fn connect_error(failures: &[(SocketAddr, MetadataError)], contact_points: &[String]) -> Error {
-    let describe = |error: &MetadataError| -> String {
-        let source = std::error::Error::source(error).map_or_else(String::new, |source| format!(" ({source})"));
-        format!("{error}{source}")
-    };
-    let connects = || failures.iter().filter_map(|(address, error)| Some((address, connect_failure(error)?)));
-    for (address, error) in connects() {
-        let kind = match error {
-            ConnectError::UnsupportedVersion { .. } => {
-                ErrorKind::UnsupportedProtocolVersion(format!("{address}: {error}"))
-            }
-            ConnectError::AuthenticationFailed(_) | ConnectError::CredentialsRequired { .. } => {
-                ErrorKind::Authentication(format!("{address}: {error}"))
-            }
-            _ => continue,
-        };
-        return Error::not_sent(kind);
-    }
-    let mut reasons: Vec<String> =
-        failures.iter().map(|(address, error)| format!("{address}: {}", describe(error))).collect();
-    if reasons.is_empty() {
-        reasons.push(format!("{} do not resolve to any address", contact_points.join(", ")));
-    }
-    Error::not_sent(ErrorKind::NoContactPoint(reasons.join("; ")))
-}
-
-fn connect_failure(error: &MetadataError) -> Option<&ConnectError> {
-    match error {
-        MetadataError::Connect(error) => Some(error),
-        _ => None,
-    }
-}
-
-const DEFAULT_PORT: u16 = 9042;
-/// Connections a session opens at once, so that a cluster that comes back is not met by a storm.
-const DIALS_MAX: usize = 32;
-/// Age at which a connection counts as stable when there are no heartbeats.
-const STABLE_AFTER: Duration = Duration::from_secs(30);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn contact_points_are_names_or_addresses_with_or_without_port() {
-        for (point, host, port) in [
-            ("127.0.0.1", "127.0.0.1", 9042),
-            ("127.0.0.1:9999", "127.0.0.1", 9999),
-            ("db.example", "db.example", 9042),
-            ("db.example:1", "db.example", 1),
-            ("::1", "::1", 9042),
-            ("[::1]", "::1", 9042),
-            ("[::1]:7", "::1", 7),
-        ] {
-            assert_eq!(parse_contact_point(point).unwrap(), ContactPoint { host: host.to_owned(), port }, "{point}");
-        }
-    }
-
-    #[test]
-    fn malformed_contact_points_are_refused_with_a_sentence() {
-        for point in ["", ":9042", "host:port", "host:99999"] {
-            assert!(matches!(parse_contact_point(point).unwrap_err().kind(), ErrorKind::Configuration(_)), "{point}");
-        }
     }
 }

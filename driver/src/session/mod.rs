@@ -2,6 +2,8 @@
 
 mod batch;
 mod builder;
+mod connect;
+mod contact_points;
 mod handle;
 mod paging_state;
 mod query;
