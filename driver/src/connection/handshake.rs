@@ -75,12 +75,12 @@ impl<'c> Handshake<'c> {
         self.encode(&Options)
     }
 
-    /// Whether the first answer to STARTUP arrived, which switches compression and segments on.
+    /// Whether the first answer to STARTUP arrived, which switches segments on.
     pub(super) fn is_started(&self) -> bool {
         !matches!(self.stage, Stage::Options | Stage::Startup)
     }
 
-    /// Compression agreed on; meaningful once started.
+    /// Compression agreed on; none before STARTUP is sent.
     pub(super) fn compression(&self) -> Option<Compression> {
         self.info.compression
     }

@@ -55,7 +55,7 @@ impl Inbound {
         }
     }
 
-    /// The first answer to STARTUP switches compression and segments on.
+    /// Expects compressed bodies from STARTUP on, and segments from its first answer on.
     pub(super) fn switch_on(&mut self, compression: Option<Compression>, format: Option<SegmentFormat>) {
         self.compression = compression;
         self.format = format;

@@ -62,7 +62,6 @@ async fn connect(
         stream.write_all(&request).await.map_err(unreachable)?;
         stream.flush().await.map_err(unreachable)?;
         let received = read_one(&mut *stream, &mut inbound).await.map_err(|error| handshake.explained(error))?;
-        let was_started = handshake.is_started();
         match handshake.handle_answer(&received)? {
             Step::Send(next) => request = next,
             Step::Done(info) => {
@@ -71,9 +70,9 @@ async fn connect(
                 return Ok((IoTask::new(shared, inbound, config), info));
             }
         }
-        if handshake.is_started() && !was_started {
-            inbound.switch_on(handshake.compression(), handshake.segment_format());
-        }
+        // The answer to STARTUP itself is compressed already before v5; segments begin behind it.
+        let format = handshake.segment_format().filter(|_| handshake.is_started());
+        inbound.switch_on(handshake.compression(), format);
     }
 }
 

@@ -60,7 +60,8 @@ impl Stage {
         self.inner.seed
     }
 
-    /// A builder with this world's environment, contact points and credentials; everything else is the default.
+    /// A builder with this world's environment, contact points, credentials and patience for schema agreement; everything
+    /// else is the default.
     pub fn builder(&self) -> SessionBuilder {
         let members = self.cluster().members();
         self.builder_at(&members.iter().map(|member| member.address).collect::<Vec<_>>())
@@ -71,6 +72,8 @@ impl Stage {
         let client = self.inner.clients.fetch_add(1, Ordering::Relaxed);
         let builder = Session::builder()
             .environment(self.cluster().environment(&format!("client-{client}")))
+            // A busy machine must not make a test see a schema that half of the nodes do not know yet.
+            .schema_agreement_timeout(Duration::from_secs(60))
             .contact_points(contact_points.iter().map(ToString::to_string));
         match &self.inner.credentials {
             Some((user, password)) => builder.credentials(user, password),

@@ -3,7 +3,8 @@
 //! # Invariants
 //!
 //! - Before STARTUP only STARTUP and OPTIONS are taken; while authenticating only AUTH_RESPONSE.
-//! - The reply to STARTUP is sent as the request came; compression and v5 segments begin behind it, both ways.
+//! - In v5 the reply to STARTUP is sent as the request came, and segments begin behind it, both ways. Before v5 the
+//!   reply is compressed already, as Cassandra does it.
 //! - Every request envelope is answered once, whatever is in it.
 //!
 //! # Source
@@ -195,10 +196,18 @@ impl Node {
         } else {
             (Stage::Ready, ResponseMessage::Ready)
         };
-        self.respond(ticket, reply, ResponseEnvelope::default(), outputs);
-        if let Some(state) = self.clients.get_mut(&ticket.client) {
-            state.stage = stage;
-            state.codec.start(compression);
+        let start = |node: &mut Self| {
+            if let Some(state) = node.clients.get_mut(&ticket.client) {
+                state.stage = stage;
+                state.codec.start(compression);
+            }
+        };
+        if ticket.version < 5 {
+            start(self);
+            self.respond(ticket, reply, ResponseEnvelope::default(), outputs);
+        } else {
+            self.respond(ticket, reply, ResponseEnvelope::default(), outputs);
+            start(self);
         }
     }
 

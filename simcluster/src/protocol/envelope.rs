@@ -130,7 +130,7 @@ impl Codec {
     }
 
     /// Switches to what STARTUP negotiated: compression, and segments on v5. Call it between the STARTUP request and
-    /// the next call of [`Codec::next`]; the reply to STARTUP is encoded before.
+    /// the next call of [`Codec::next`]; in v5 the reply to STARTUP is encoded before.
     pub fn start(&mut self, compression: Option<Compression>) {
         self.compression = compression;
         self.is_segmented = self.version() >= 5;
@@ -257,9 +257,7 @@ impl Codec {
         let mut flags = flags;
         let compressed;
         let mut on_wire = body;
-        if let (Some(compression), false) = (self.compression, self.is_segmented)
-            && !body.is_empty()
-        {
+        if let (Some(compression), false) = (self.compression, self.is_segmented) {
             compressed = compress_body(compression, body);
             on_wire = &compressed;
             flags |= flag::COMPRESSION;
