@@ -222,7 +222,8 @@ fn check_alive(
     for (datacenter, required) in each_quorum(consistency, replication, context.ring) {
         let alive = in_datacenter(&datacenter);
         if alive < required {
-            return Err(unavailable(consistency, required, alive, Some(&datacenter)));
+            // Cassandra says 0 whoever is alive (measured on 5.0.8).
+            return Err(unavailable(consistency, required, 0, Some(&datacenter)));
         }
     }
     if live.len() < block_for && consistency != Consistency::EachQuorum {

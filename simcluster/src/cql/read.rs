@@ -153,6 +153,16 @@ impl ReadExecution {
         Some(command)
     }
 
+    /// Commands that were not taken yet.
+    pub fn commands_left(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether ranges of the ring are read, not partitions by their keys.
+    pub fn is_scan(&self) -> bool {
+        self.queue.iter().any(|command| !matches!(command.target, ReadTarget::Partition(_)))
+    }
+
     /// Takes the merged answer to the last command.
     pub fn push_answer(&mut self, _schema: &Schema, answer: ReadAnswer) {
         let Some(command) = self.current.take() else { return };

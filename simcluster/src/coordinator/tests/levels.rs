@@ -77,9 +77,9 @@ fn data_centres_are_counted_as_the_level_says() {
         (&[2, 3],          C::LocalQuorum, Some((2, 1, None))),
         (&[2, 3],          C::Quorum,      None),
         (&[6],             C::EachQuorum,  None),
-        (&[5, 6],          C::EachQuorum,  Some((2, 1, Some("dc2")))),
-        // The first data centre that is short is named, with its own numbers.
-        (&[2, 3, 4, 5, 6], C::EachQuorum,  Some((2, 1, Some("dc1")))),
+        // The first data centre that is short is named; nobody is said to be alive in it, whoever is.
+        (&[5, 6],          C::EachQuorum,  Some((2, 0, Some("dc2")))),
+        (&[2, 3, 4, 5, 6], C::EachQuorum,  Some((2, 0, Some("dc1")))),
         (&[2, 3, 4, 5, 6], C::One,         None),
     ];
     for (dead, level, expected) in rows {

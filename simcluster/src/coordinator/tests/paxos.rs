@@ -189,6 +189,16 @@ fn silence_while_committing_is_a_simple_timeout_of_something_decided() {
 }
 
 #[test]
+fn a_transaction_whose_commit_level_is_out_of_reach_is_decided_all_the_same() {
+    let mut world = World::three();
+    world.stop(3);
+    let id = world.begin_swap(1, Some(0), 10, C::Three, C::Serial);
+    let expected = ServerError::Unavailable { consistency: C::Three, required: 3, alive: 2, datacenter: None };
+    assert_eq!(world.finish(id).err(), Some(expected));
+    assert_eq!(world.swap(2, 10, 20), Ok((true, 10)), "the next one completes it first");
+}
+
+#[test]
 fn a_commit_at_any_is_not_awaited() {
     let mut world = World::three();
     world.loses = Box::new(|message| is_question(message, is_commit));
