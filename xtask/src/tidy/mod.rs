@@ -4,6 +4,7 @@
 //! tests of their own: a checker that cannot fail protects nothing.
 
 mod floors;
+mod named_tests;
 mod sources;
 mod text;
 
@@ -39,18 +40,19 @@ pub fn check(root: &Path) -> Result<Vec<Finding>, String> {
     findings.extend(floors::check(&sources));
     findings.extend(text::check(&sources));
     findings.extend(sources.unreachable_files());
-    findings.extend(dependencies_without_a_reason(root)?);
+    let architecture = read(root, "ARCHITECTURE.md")?;
+    findings.extend(missing_reasons(&read(root, "Cargo.toml")?, &architecture));
+    findings.extend(named_tests::check(&sources, &architecture));
     findings.sort();
     findings.dedup();
     Ok(findings)
 }
 
-/// Every shared dependency needs its sentence in `ARCHITECTURE.md`.
-fn dependencies_without_a_reason(root: &Path) -> Result<Vec<Finding>, String> {
-    let read = |name: &str| std::fs::read_to_string(root.join(name)).map_err(|e| format!("cannot read {name}: {e}"));
-    Ok(missing_reasons(&read("Cargo.toml")?, &read("ARCHITECTURE.md")?))
+fn read(root: &Path, name: &str) -> Result<String, String> {
+    std::fs::read_to_string(root.join(name)).map_err(|e| format!("cannot read {name}: {e}"))
 }
 
+/// Every shared dependency needs its sentence in `ARCHITECTURE.md`.
 fn missing_reasons(manifest: &str, architecture: &str) -> Vec<Finding> {
     let mut inside = false;
     let mut findings = Vec::new();
