@@ -222,7 +222,8 @@ fn note(change: &SchemaChange, keyspace: &str) -> Option<String> {
             (*object.keyspace == *keyspace)
                 .then(|| format!("{verb} table {} with {columns} columns and {indexes} indexes", object.name))
         }
-        other => Some(format!("{other:?}")),
+        // Other tests make views, functions and aggregates at the same time.
+        _ => None,
     }
 }
 

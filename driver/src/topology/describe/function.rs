@@ -1,7 +1,7 @@
 //! `CREATE FUNCTION` and `CREATE AGGREGATE`.
 
 use super::names::{qualified, quoted};
-use crate::topology::{AggregateMetadata, FunctionMetadata};
+use crate::topology::{AggregateMetadata, FunctionMetadata, FunctionSignature};
 
 impl FunctionMetadata {
     /// `CREATE FUNCTION`.
@@ -51,6 +51,12 @@ impl AggregateMetadata {
         text.push(';');
         text
     }
+}
+
+/// The name by which the server orders functions: overloads by the types of their arguments, as they are described.
+pub(super) fn shown_signature(signature: &FunctionSignature) -> String {
+    let types: Vec<_> = signature.argument_types.iter().map(|text| unfrozen(text)).collect();
+    format!("{}({})", signature.name, types.join(", "))
 }
 
 /// The type without the freezing of the whole, which arguments and results may not have.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::function::shown_signature;
 use crate::topology::{
     AggregateMetadata, ColumnKind, ColumnMetadata, FunctionMetadata, FunctionSignature, IndexMetadata,
     KeyspaceMetadata, TableMetadata, TableOptions, UserTypeMetadata, ViewMetadata, test_table,
@@ -202,6 +203,7 @@ fn functions_and_aggregates_are_described_without_the_freezing_of_their_types() 
         aggregate.describe(),
         "CREATE AGGREGATE md.ag(int)\n    SFUNC sf\n    STYPE tuple<int, bigint>\n    FINALFUNC ff\n    INITCOND (0, 0);"
     );
+    assert_eq!(shown_signature(&function.signature), "F2(tuple<int, bigint>, list<frozen<z_inner>>)");
     let quoted = FunctionMetadata { body: "return '$$';".to_owned(), ..function };
     assert!(quoted.describe().ends_with("AS 'return ''$$'';';"));
 }

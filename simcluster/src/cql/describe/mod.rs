@@ -300,7 +300,7 @@ fn keyspace_elements(keyspace: &Keyspace, only: bool) -> Vec<Element<'_>> {
 fn functions<'a>(keyspace: &'a Keyspace, name: Option<&str>) -> Vec<Element<'a>> {
     let wanted = |function: &&Arc<Function>| name.is_none_or(|name| function.name == name);
     let mut found: Vec<&Arc<Function>> = keyspace.functions.values().filter(wanted).collect();
-    found.sort_by_key(|function| function.name.to_lowercase());
+    found.sort_by_cached_key(|function| ordered_name(&function.name, &function.argument_types));
     found.into_iter().map(|function| Element::Function(function)).collect()
 }
 
@@ -308,8 +308,14 @@ fn functions<'a>(keyspace: &'a Keyspace, name: Option<&str>) -> Vec<Element<'a>>
 fn aggregates<'a>(keyspace: &'a Keyspace, name: Option<&str>) -> Vec<Element<'a>> {
     let wanted = |aggregate: &&Arc<Aggregate>| name.is_none_or(|name| aggregate.name == name);
     let mut found: Vec<&Arc<Aggregate>> = keyspace.aggregates.values().filter(wanted).collect();
-    found.sort_by_key(|aggregate| aggregate.name.to_lowercase());
+    found.sort_by_cached_key(|aggregate| ordered_name(&aggregate.name, &aggregate.argument_types));
     found.into_iter().map(|aggregate| Element::Aggregate(aggregate)).collect()
+}
+
+/// The name by which functions are ordered: overloads by the types of their arguments, as they are described.
+fn ordered_name(name: &str, types: &[CqlType]) -> String {
+    let types: Vec<_> = types.iter().map(unfrozen).collect();
+    format!("{name}({})", types.join(", ")).to_lowercase()
 }
 
 fn table_element<'a>(keyspace: &Keyspace, table: &'a Table) -> Element<'a> {
