@@ -87,7 +87,7 @@ impl PreparedCache {
         if let Ok(statement) = &outcome {
             self.insert(key.clone(), statement.clone());
         }
-        let shared = outcome.as_ref().map(PreparedStatement::clone).map_err(Error::duplicate);
+        let shared = duplicate(&outcome);
         *running.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(shared);
         drop(lead);
         outcome
@@ -159,8 +159,7 @@ impl Running {
     /// Waits for the end; `None` if the caller that prepared gave up.
     async fn outcome(&self) -> Option<Result<PreparedStatement>> {
         let ended = self.ended.notified();
-        // Before the wait: the end may have come between looking up this and now, which the strong count shows too
-        // late. An outcome that is there already is taken at once.
+        // The end may have come before this began to listen for it.
         if let Some(outcome) = self.taken() {
             return Some(outcome);
         }
@@ -171,7 +170,15 @@ impl Running {
     fn taken(&self) -> Option<Result<PreparedStatement>> {
         let outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         let outcome = outcome.as_ref()?;
-        Some(outcome.as_ref().map(PreparedStatement::clone).map_err(Error::duplicate))
+        Some(duplicate(outcome))
+    }
+}
+
+/// The same outcome for another caller.
+fn duplicate(outcome: &Result<PreparedStatement>) -> Result<PreparedStatement> {
+    match outcome {
+        Ok(statement) => Ok(statement.clone()),
+        Err(error) => Err(error.duplicate()),
     }
 }
 

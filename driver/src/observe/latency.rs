@@ -60,7 +60,7 @@ impl LatencyHistogram {
         self.all.0[bucket].fetch_add(1, Ordering::Relaxed);
         let number = self.recorded.fetch_add(1, Ordering::Relaxed);
         let window = &self.windows[usize::from(number / Self::WINDOW % 2 == 1)];
-        if number % Self::WINDOW == 0 {
+        if number.is_multiple_of(Self::WINDOW) {
             // Others may record while this clears: a few counts of a statistic are lost.
             window.0.iter().for_each(|count| count.store(0, Ordering::Relaxed));
         }

@@ -58,8 +58,8 @@ mod tests {
     use crate::policy::retry::tests::facts;
     use RetryDecision::{GiveUp, Ignore, NextNode, SameNode, SameNodeAt};
 
-    fn decide(failure: AttemptFailure, facts: RetryFacts) -> RetryDecision {
-        DowngradingConsistency.decide(&failure, facts)
+    fn decide(failure: &AttemptFailure, facts: RetryFacts) -> RetryDecision {
+        DowngradingConsistency.decide(failure, facts)
     }
 
     #[test]
@@ -85,13 +85,13 @@ mod tests {
             (write(1, WriteType::Cas), GiveUp),
             (AttemptFailure::ConnectionLost, NextNode),
         ] {
-            assert_eq!(decide(failure.clone(), facts(true, 0)), expected, "{failure:?}");
+            assert_eq!(decide(&failure, facts(true, 0)), expected, "{failure:?}");
         }
     }
 
     #[test]
     fn level_is_lowered_at_most_once() {
-        assert_eq!(decide(AttemptFailure::Unavailable { required: 3, alive: 1 }, facts(true, 1)), GiveUp);
+        assert_eq!(decide(&AttemptFailure::Unavailable { required: 3, alive: 1 }, facts(true, 1)), GiveUp);
     }
 
     #[test]
@@ -100,7 +100,7 @@ mod tests {
         let read = AttemptFailure::ReadTimeout { received: 1, block_for: 2, data_present: false };
         let unavailable = AttemptFailure::Unavailable { required: 2, alive: 1 };
 
-        assert_eq!(decide(read, serial), GiveUp);
-        assert_eq!(decide(unavailable, RetryFacts { is_conditional: true, ..facts(false, 0) }), NextNode);
+        assert_eq!(decide(&read, serial), GiveUp);
+        assert_eq!(decide(&unavailable, RetryFacts { is_conditional: true, ..facts(false, 0) }), NextNode);
     }
 }
