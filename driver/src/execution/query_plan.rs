@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use uuid::Uuid;
 
 use super::runner::{Executor, Job};
+use crate::env::Instant;
 use crate::policy::{Distance, NodeHealth, RankReason, RoutingFacts};
 use crate::protocol::Consistency;
 use crate::topology::{NodeIndex, Token};
@@ -67,12 +68,13 @@ fn with_facts<T>(
     executor: &Executor,
     job: &Job<'_>,
     replicas: &[NodeIndex],
+    now: Instant,
     decide: impl FnOnce(&RoutingFacts<'_>) -> T,
 ) -> T {
     let health = |index: NodeIndex| -> NodeHealth {
         let pool = job.view.pool(index);
         pool.map_or_else(NodeHealth::default, |pool| {
-            if job.load_balancing.wants_latency() { pool.health_with_latency() } else { pool.health() }
+            if job.load_balancing.wants_latency() { pool.health_with_latency(now) } else { pool.health_at(now) }
         })
     };
     let is_local_consistency =
@@ -92,14 +94,17 @@ pub(super) fn first(executor: &Executor, job: &Job<'_>, replicas: &[NodeIndex]) 
     if job.pinned.is_some() {
         return job.pinned;
     }
-    with_facts(executor, job, replicas, |facts| job.load_balancing.first(facts, &job.view.distances))
+    // Nothing was waited for since the start: the request looks at the clock once for all of this.
+    with_facts(executor, job, replicas, job.started, |facts| job.load_balancing.first(facts, &job.view.distances))
 }
 
 /// The whole plan, without repetitions whatever the policy returned.
 pub(super) fn plan(executor: &Executor, job: &Job<'_>, replicas: &[NodeIndex]) -> Vec<NodeIndex> {
     let view = &job.view;
     let mut plan = Vec::with_capacity(view.pools.len());
-    with_facts(executor, job, replicas, |facts| job.load_balancing.plan(facts, &view.distances, &mut plan));
+    with_facts(executor, job, replicas, Instant::now(), |facts| {
+        job.load_balancing.plan(facts, &view.distances, &mut plan)
+    });
     let mut seen = vec![false; view.pools.len()];
     plan.retain(|&index| {
         seen.get_mut(usize::from(index)).is_some_and(|seen| !std::mem::replace(seen, true))
@@ -149,7 +154,7 @@ pub(super) fn explain(executor: &Executor, job: &Job<'_>) -> Explanation {
             distance: view.distances.get(usize::from(index)).copied().unwrap_or(Distance::Ignored),
             is_replica: replicas.contains(&index),
             is_up: view.health(index).is_up,
-            reasons: with_facts(executor, job, replicas, |facts| reasons(job, facts, index)),
+            reasons: with_facts(executor, job, replicas, Instant::now(), |facts| reasons(job, facts, index)),
         }
     };
     Explanation {

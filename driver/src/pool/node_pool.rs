@@ -168,6 +168,11 @@ impl NodePool {
     }
 
     pub(crate) fn health(&self) -> NodeHealth {
+        self.health_at(Instant::now())
+    }
+
+    /// As [`Self::health`], for callers that have looked at the clock: `now` is the present.
+    pub(crate) fn health_at(&self, now: Instant) -> NodeHealth {
         let connections = self.shared.connections.read().unwrap_or_else(PoisonError::into_inner);
         // A node is suspect if all of its usable connections are.
         let mut health = NodeHealth { is_suspect: true, ..NodeHealth::default() };
@@ -182,20 +187,21 @@ impl NodePool {
         drop(connections);
         health.is_suspect &= health.is_up;
         if health.in_flight >= SLOW_IN_FLIGHT {
-            health.is_slow = self.shared.activity.is_silent(self.shared.now_micros(), SLOW_PERIOD);
+            health.is_slow = self.shared.activity.is_silent(self.shared.micros_at(now), SLOW_PERIOD);
         }
-        health.is_just_up = self.shared.is_fresh.load(Ordering::Relaxed) && self.shared.is_just_up();
+        health.is_just_up =
+            self.shared.is_fresh.load(Ordering::Relaxed) && self.shared.is_just_up(self.shared.micros_at(now));
         health
     }
 
     /// As [`Self::health`], with the latency of the node.
-    pub(crate) fn health_with_latency(&self) -> NodeHealth {
+    pub(crate) fn health_with_latency(&self, now: Instant) -> NodeHealth {
         let latency = self.shared.activity.latency().map(|(average, samples, latest)| RecentLatency {
             average,
             samples,
-            age: Duration::from_micros(self.shared.now_micros().saturating_sub(latest)),
+            age: Duration::from_micros(self.shared.micros_at(now).saturating_sub(latest)),
         });
-        NodeHealth { latency, ..self.health() }
+        NodeHealth { latency, ..self.health_at(now) }
     }
 
     /// An attempt was sent.
@@ -305,11 +311,15 @@ impl Drop for NodePool {
 
 impl Shared {
     fn now_micros(&self) -> u64 {
-        u64::try_from(self.created.elapsed().as_micros()).unwrap_or(u64::MAX)
+        self.micros_at(Instant::now())
     }
 
-    fn is_just_up(&self) -> bool {
-        let up_for = Duration::from_micros(self.now_micros().saturating_sub(self.up_since.load(Ordering::Relaxed)));
+    fn micros_at(&self, now: Instant) -> u64 {
+        u64::try_from((now - self.created).as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn is_just_up(&self, now_micros: u64) -> bool {
+        let up_for = Duration::from_micros(now_micros.saturating_sub(self.up_since.load(Ordering::Relaxed)));
         let is_just_up = up_for < JUST_UP_PERIOD;
         if !is_just_up {
             // Spares later requests the look at the clock.

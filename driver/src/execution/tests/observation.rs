@@ -1,6 +1,7 @@
 //! What trackers and metrics learn.
 
 use super::*;
+use crate::env::Instant;
 use crate::execution::{RequestKind, RequestTracker, TrackedRequest};
 
 #[derive(Default)]
@@ -105,7 +106,7 @@ async fn node_that_gives_no_answers_while_it_owes_many_is_slow_until_it_answers(
     assert!(health.is_slow, "{health:?}");
     assert_eq!(health.in_flight, 10);
     assert!(!cluster.pool(0).health().is_slow);
-    assert_eq!(cluster.pool(0).health_with_latency().latency.unwrap().samples, 10);
+    assert_eq!(cluster.pool(0).health_with_latency(Instant::now()).latency.unwrap().samples, 10);
 }
 
 /// Polls all in order until all are done.
