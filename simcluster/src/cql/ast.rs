@@ -342,8 +342,17 @@ pub enum TableChange {
 /// What ALTER TYPE does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TypeChange {
-    Add { field: String, type_name: TypeName, if_not_exists: bool },
-    Rename(Vec<(String, String)>),
+    Add {
+        field: String,
+        type_name: TypeName,
+        if_not_exists: bool,
+    },
+    Rename {
+        pairs: Vec<(String, String)>,
+        if_exists: bool,
+    },
+    /// ALTER of a field's type, which no release does any more.
+    Alter,
 }
 
 /// What DESCRIBE describes.

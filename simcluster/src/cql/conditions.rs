@@ -94,6 +94,9 @@ pub fn check(checker: &mut Checker<'_>, table: &Table, condition: &If) -> Result
         if matches!(column.kind, ColumnKind::PartitionKey | ColumnKind::Clustering) {
             return Err(invalid(format!("PRIMARY KEY column '{name}' cannot have IF conditions")));
         }
+        if column.cql_type == CqlType::Counter {
+            return Err(invalid("Conditions on counters are not supported"));
+        }
         let (path, cql_type) = match &condition.path {
             ConditionPath::Whole => (Path::Whole, column.cql_type.clone()),
             ConditionPath::Element(key) => {

@@ -3,7 +3,7 @@
 use super::ast::{Name, Term};
 use super::functions::{self, Function};
 use super::parser::not_modelled;
-use super::{BindOptions, Bound, ddl};
+use super::{BindOptions, Bound, ddl, show};
 use crate::protocol::{ColumnSpec, ServerError};
 use crate::schema::{Schema, Table};
 use crate::types::{CqlType, Value, codec, order, text, validate};
@@ -100,7 +100,10 @@ impl Checker<'_> {
                     &self.table.keyspace,
                 )?;
                 if !assignable(&cql_type, target) {
-                    return Err(invalid(format!("Cannot assign value {} to {name} of type {target}", show(inner))));
+                    return Err(invalid(format!(
+                        "Cannot assign value {} to {name} of type {target}",
+                        show::term(term)
+                    )));
                 }
                 self.term(inner, &Receiver { name: name.clone(), cql_type })?
             }
@@ -143,7 +146,10 @@ impl Checker<'_> {
                     for (field, cql_type) in &definition.fields {
                         let inner = Receiver::new(&format!("{name}.{field}"), cql_type);
                         let given = fields.iter().find(|(f, _)| f == field);
-                        parts.push(given.map_or(Ok(Expr::Const(None)), |(_, v)| self.term(v, &inner))?);
+                        let told =
+                            || format!("Invalid user type literal for {name}: field {field} is not of type {cql_type}");
+                        let part = given.map_or(Ok(Expr::Const(None)), |(_, v)| self.term(v, &inner));
+                        parts.push(part.map_err(|error| outermost(error, told))?);
                     }
                     fold(Expr::Tuple(parts))?
                 }
@@ -160,7 +166,10 @@ impl Checker<'_> {
                     }
                     let mut parts = Vec::new();
                     for (i, item) in items.iter().enumerate() {
-                        parts.push(self.term(item, &Receiver::new(&format!("{name}[{i}]"), &types[i]))?);
+                        let told =
+                            || format!("Invalid tuple literal for {name}: component {i} is not of type {}", types[i]);
+                        let part = self.term(item, &Receiver::new(&format!("{name}[{i}]"), &types[i]));
+                        parts.push(part.map_err(|error| outermost(error, told))?);
                     }
                     fold(Expr::Tuple(parts))?
                 }
@@ -201,18 +210,17 @@ impl Checker<'_> {
         if let Term::Null = item {
             return Err(invalid("null is not supported inside collections"));
         }
-        self.term(item, inner).map_err(|error| match (&error, item) {
-            (ServerError::Invalid(message), Term::String(_) | Term::Integer(_) | Term::Float(_) | Term::Boolean(_))
-                if message.starts_with("Invalid ") && message.contains("constant") =>
-            {
-                invalid(format!(
-                    "Invalid {what} literal for {name}: value {} is not of type {}",
-                    show(item),
-                    inner.cql_type
-                ))
-            }
-            _ => error,
-        })
+        let part = if what == "map" && inner.name.starts_with("key(") { "key" } else { "value" };
+        let told = || {
+            format!("Invalid {what} literal for {name}: {part} {} is not of type {}", show::term(item), inner.cql_type)
+        };
+        let checked = self.term(item, inner).map_err(|error| outermost(error, told))?;
+        if what != "vector" && has_marker(&checked) {
+            return Err(invalid(format!(
+                "Invalid {what} literal for {name}: bind variables are not supported inside collection literals"
+            )));
+        }
+        Ok(checked)
     }
 
     fn literal(&self, term: &Term, receiver: &Receiver) -> Result<Bytes, ServerError> {
@@ -347,15 +355,29 @@ pub fn assignable(from: &CqlType, to: &CqlType) -> bool {
         ) && *from != T::Counter
 }
 
-fn show(term: &Term) -> String {
-    match term {
-        Term::String(s) => format!("'{s}'"),
-        Term::Integer(s) | Term::Float(s) | Term::Uuid(s) | Term::Duration(s) => s.clone(),
-        Term::Blob(s) => format!("0x{s}"),
-        Term::Boolean(b) => b.to_string(),
-        Term::Null => "null".to_owned(),
-        Term::Marker(_) => "?".to_owned(),
-        _ => "…".to_owned(),
+/// A literal that does not fit is told of by the outermost one around it.
+fn outermost(error: ServerError, told: impl Fn() -> String) -> ServerError {
+    match &error {
+        ServerError::Invalid(message)
+            if message.starts_with("Invalid ")
+                && (message.contains(" constant (") || message.contains(" literal for "))
+                && !message.contains("bind variables") =>
+        {
+            invalid(told())
+        }
+        _ => error,
+    }
+}
+
+fn has_marker(expr: &Expr) -> bool {
+    match expr {
+        Expr::Const(_) => false,
+        Expr::Marker(..) => true,
+        Expr::List(items) | Expr::Set(_, items) | Expr::Tuple(items) | Expr::Vector(_, items) => {
+            items.iter().any(has_marker)
+        }
+        Expr::Map(_, pairs) => pairs.iter().any(|(key, value)| has_marker(key) || has_marker(value)),
+        Expr::Call(_, arguments) => arguments.iter().any(has_marker),
     }
 }
 

@@ -442,6 +442,12 @@ fn timeuuid_bound(millis: i64, greatest: bool) -> Bytes {
     Bytes::from(bytes)
 }
 
+/// A double as Java's `Double.toString` shows it.
+#[must_use]
+pub fn java_double(number: f64) -> String {
+    text::to_text(&CqlType::Double, &Bytes::copy_from_slice(&number.to_be_bytes()))
+}
+
 /// The finaliser of splitmix64.
 const fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

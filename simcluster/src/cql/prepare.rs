@@ -95,6 +95,9 @@ pub fn prepare(schema: &Schema, keyspace: Option<&str>, text: &str) -> Result<Pr
             if timestamp.is_some() && plans.iter().any(|p| !p.condition.is_none()) {
                 return Err(invalid("Cannot provide custom timestamp for conditional BATCH"));
             }
+            if timestamp.is_some() && plans.iter().any(|p| p.is_counter()) {
+                return Err(invalid("Cannot provide custom timestamp for counter BATCH"));
+            }
             Checked::Batch(batch.kind, plans, timestamp.map(Arc::new))
         }
         Statement::Use(name) => {

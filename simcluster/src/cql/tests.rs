@@ -471,7 +471,7 @@ fn mistakes_are_answered_in_cassandras_words() {
         ("USE nosuch", "Keyspace 'nosuch' does not exist"),
         ("DROP KEYSPACE nosuch", "Keyspace 'nosuch' doesn't exist"),
         ("DROP TABLE nosuch.t", "Table 'nosuch.t' doesn't exist"),
-        ("CREATE TABLE bad (k int)", "No PRIMARY KEY specifed for table 'k.bad' (exactly one required)"),
+        ("CREATE TABLE bad (k int)", "No PRIMARY KEY specifed for table 'bad' (exactly one required)"),
         ("CREATE TABLE bad (k nosuch PRIMARY KEY)", "Unknown type k.nosuch"),
         ("CREATE TABLE bad (k int PRIMARY KEY) WITH nosuch = 1", "Unknown property 'nosuch'"),
         (

@@ -333,12 +333,12 @@ fn put_schema_change(out: &mut BytesMut, event: &SchemaChangeEvent, version: u8)
 /// The id of a statement's result columns: equal columns have equal ids, whatever the node.
 #[must_use]
 pub fn result_metadata_id(columns: Option<&[ColumnSpec]>) -> Bytes {
-    let mut encoded = BytesMut::new();
+    let mut encoded = Vec::new();
     for column in columns.unwrap_or_default() {
-        put_string(&mut encoded, &column.keyspace);
-        put_string(&mut encoded, &column.table);
-        put_string(&mut encoded, &column.name);
-        put_type(&mut encoded, &column.cql_type, 5);
+        encoded.extend_from_slice(column.name.as_bytes());
+        encoded.push(0);
+        encoded.extend_from_slice(super::wire_type::class_name_frozen(&column.cql_type).as_bytes());
+        encoded.extend_from_slice(&[0, 0]);
     }
     Bytes::copy_from_slice(&super::digest::md5(&[&encoded]))
 }

@@ -86,6 +86,20 @@ fn scalar_code(cql_type: &CqlType) -> Option<(u16, u8)> {
     })
 }
 
+/// The Java class of a column's type as Cassandra prints it: frozen types at the outside say so.
+#[must_use]
+pub fn class_name_frozen(cql_type: &CqlType) -> String {
+    match cql_type {
+        CqlType::List { frozen: true, .. }
+        | CqlType::Set { frozen: true, .. }
+        | CqlType::Map { frozen: true, .. }
+        | CqlType::Udt { frozen: true, .. } => {
+            format!("org.apache.cassandra.db.marshal.FrozenType({})", class_name(cql_type))
+        }
+        other => class_name(other),
+    }
+}
+
 /// The Java class of a type, with its parameters.
 fn class_name(cql_type: &CqlType) -> String {
     let simple = match cql_type {

@@ -15,24 +15,24 @@ impl Change<'_> {
         if_not_exists: bool,
         properties: &Properties,
     ) -> Result<Option<Changes>, ServerError> {
-        if is_system(name) {
+        if is_local_system(name) {
             return Err(invalid(format!("System keyspace '{name}' is not user-modifiable")));
         }
-        if self.schema.keyspaces.contains_key(name) {
-            if if_not_exists {
-                return Ok(None);
-            }
-            return Err(ServerError::AlreadyExists {
-                keyspace: name.to_owned(),
-                table: String::new(),
-                message: format!("Cannot add existing keyspace \"{name}\""),
-            });
-        }
-        if name.len() > 48 || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') || name.is_empty() {
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             return Err(invalid(format!(
-                "Keyspace name must not be empty, more than 48 characters long, or contain non-alphanumeric-underscore characters (got \"{name}\")"
+                "Keyspace name must not be empty and must contain alphanumeric or underscore characters only (got \"{name}\")"
             )));
         }
+        if name.len() > 48 {
+            return Err(invalid(format!(
+                "Keyspace name must not be more than 48 characters long (got {} characters for \"{name}\")",
+                name.len()
+            )));
+        }
+        if !properties.iter().any(|(property, _)| property == "replication") {
+            return Err(invalid("Missing mandatory option 'replication'"));
+        }
+        // Properties are looked at before the keyspace is.
         let mut keyspace = Keyspace {
             name: name.to_owned(),
             replication: BTreeMap::new(),
@@ -44,8 +44,15 @@ impl Change<'_> {
             is_virtual: false,
         };
         keyspace_properties(&mut keyspace, properties)?;
-        if keyspace.replication.is_empty() {
-            return Err(ServerError::Config("Missing mandatory option 'replication'".into()));
+        if self.schema.keyspaces.contains_key(name) {
+            if if_not_exists {
+                return Ok(None);
+            }
+            return Err(ServerError::AlreadyExists {
+                keyspace: name.to_owned(),
+                table: String::new(),
+                message: format!("Cannot add existing keyspace \"{name}\""),
+            });
         }
         let rows = system::keyspace_rows(self.schema, &keyspace, self.timestamp);
         Ok(Some((rows, event("CREATED", "KEYSPACE", name, ""))))
@@ -62,7 +69,7 @@ impl Change<'_> {
         }
         let mut keyspace = Keyspace::clone(self.existing_keyspace(name)?);
         if is_system(name) && !matches!(name, "system_auth" | "system_distributed" | "system_traces") {
-            return Err(invalid(format!("System keyspace '{name}' is not user-modifiable")));
+            return Err(ServerError::Unauthorized(format!("{name} keyspace is not user-modifiable.")));
         }
         keyspace_properties(&mut keyspace, properties)?;
         let rows = system::keyspace_rows(self.schema, &keyspace, self.timestamp);
@@ -71,7 +78,7 @@ impl Change<'_> {
 
     pub(super) fn drop_keyspace(&self, name: &str, if_exists: bool) -> Result<Option<Changes>, ServerError> {
         if is_system(name) {
-            return Err(invalid(format!("System keyspace '{name}' is not user-modifiable")));
+            return Err(ServerError::Unauthorized(format!("{name} keyspace is not user-modifiable.")));
         }
         if if_exists && !self.schema.keyspaces.contains_key(name) {
             return Ok(None);
@@ -82,4 +89,9 @@ impl Change<'_> {
         let rows = tables.iter().filter_map(|table| self.deletion(table, &[("keyspace_name", name)])).collect();
         Ok(Some((rows, event("DROPPED", "KEYSPACE", name, ""))))
     }
+}
+
+/// Keyspaces of the node itself; the others of the system exist like a user's.
+fn is_local_system(name: &str) -> bool {
+    is_system(name) && !matches!(name, "system_auth" | "system_distributed" | "system_traces")
 }

@@ -104,7 +104,7 @@ impl Change<'_> {
     fn keyspace_of<'b>(&'b self, name: &'b Name) -> Result<&'b str, ServerError> {
         let keyspace = name.keyspace.as_deref().or(self.keyspace).ok_or_else(no_keyspace)?;
         if is_system(keyspace) {
-            return Err(invalid(format!("System keyspace '{keyspace}' is not user-modifiable")));
+            return Err(ServerError::Unauthorized(format!("{keyspace} keyspace is not user-modifiable.")));
         }
         Ok(keyspace)
     }

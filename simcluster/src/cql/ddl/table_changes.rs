@@ -2,7 +2,7 @@
 
 use super::properties::table_properties;
 use super::{Change, Changes, event, index_column, invalid, resolve_type};
-use crate::cql::ast::{Name, TableChange};
+use crate::cql::ast::{Name, Properties, TableChange};
 use crate::cql::row::row_mutation;
 use crate::cql::system::text;
 use crate::protocol::ServerError;
@@ -44,9 +44,7 @@ impl Change<'_> {
                             "Static columns are only useful (and thus allowed) if the table has at least one clustering column",
                         ));
                     }
-                    if (cql_type == CqlType::Counter) != table.is_counter && !table.other_columns().is_empty() {
-                        return Err(invalid("Cannot mix counter and non counter columns in the same table"));
-                    }
+                    check_counter(&table, &column.name, &cql_type)?;
                     let kind = if column.is_static { ColumnKind::Static } else { ColumnKind::Regular };
                     let name = column.name.clone();
                     table.columns.push(Column { name, cql_type, kind, position: -1, descending: false });
@@ -83,13 +81,10 @@ impl Change<'_> {
                 }
                 table.arrange();
             }
-            TableChange::Rename { pairs, if_exists } => {
+            TableChange::Rename { pairs, .. } => {
                 for (from, to) in pairs {
                     let Some(index) = table.column_index(from) else {
-                        if *if_exists {
-                            continue;
-                        }
-                        return Err(invalid(format!("Column {from} was not found in table '{}'", table.full_name())));
+                        return Err(invalid(format!("Undefined column name {from} in table {}", table.full_name())));
                     };
                     if !matches!(table.columns[index].kind, ColumnKind::PartitionKey | ColumnKind::Clustering) {
                         return Err(invalid(format!("Cannot rename non PRIMARY KEY column {from}")));
@@ -106,7 +101,14 @@ impl Change<'_> {
                 }
                 table.arrange();
             }
-            TableChange::With(properties) => table_properties(&mut table, properties)?,
+            TableChange::With(properties) => change_properties(&mut table, properties)?,
+        }
+        if self
+            .schema
+            .table(keyspace_name, &name.name)
+            .is_some_and(|before| before.columns == table.columns && before.options == table.options)
+        {
+            return Ok(None);
         }
         rows.extend(self.table_rows(&table));
         Ok(Some((rows, event("UPDATED", "TABLE", keyspace_name, &name.name))))
@@ -126,4 +128,24 @@ impl Change<'_> {
         ];
         Some(row_mutation(registry, self.timestamp, &cells))
     }
+}
+
+/// Counters and other columns live in tables of their own.
+fn check_counter(table: &Table, column: &str, cql_type: &CqlType) -> Result<(), ServerError> {
+    let is_counter = *cql_type == CqlType::Counter;
+    if is_counter == table.is_counter {
+        return Ok(());
+    }
+    let (of_column, of_table) = if is_counter { ("counter", "non counter") } else { ("non counter", "counter") };
+    Err(ServerError::Config(format!(
+        "{}: Cannot have a {of_column} column (\"{column}\") in a {of_table} table",
+        table.full_name()
+    )))
+}
+
+fn change_properties(table: &mut Table, properties: &Properties) -> Result<(), ServerError> {
+    if properties.iter().any(|(name, _)| name == "id") {
+        return Err(ServerError::Config("Cannot alter table id.".to_owned()));
+    }
+    table_properties(table, properties)
 }

@@ -83,10 +83,7 @@ impl TableDefinition<'_> {
     ///
     /// As Cassandra: no primary key, unknown type, mixed counters, …
     pub fn build(&self, id: Uuid, types: &dyn Fn(&str) -> Option<Arc<UserType>>) -> Result<Table, ServerError> {
-        let full_name = format!("{}.{}", self.keyspace, self.name);
-        if self.partition_key.is_empty() {
-            return Err(invalid(format!("No PRIMARY KEY specifed for table '{full_name}' (exactly one required)")));
-        }
+        self.check_names()?;
         let mut table = Table {
             keyspace: self.keyspace.to_owned(),
             name: self.name.to_owned(),
@@ -99,9 +96,6 @@ impl TableDefinition<'_> {
             is_counter: false,
         };
         for column in self.columns {
-            if table.column(&column.name).is_some() {
-                return Err(invalid(format!("Duplicate column '{}' declaration for table '{full_name}'", column.name)));
-            }
             let cql_type = resolve_type(&column.type_name, types, self.keyspace)?;
             let place = |names: &[String]| names.iter().position(|n| *n == column.name);
             let (kind, position) = match (place(self.partition_key), place(self.clustering)) {
@@ -112,18 +106,20 @@ impl TableDefinition<'_> {
             };
             if position >= 0 {
                 if column.is_static {
-                    return Err(invalid(format!("Static column {} cannot be part of the PRIMARY KEY", column.name)));
+                    return Err(invalid(format!("Static column '{}' cannot be part of the PRIMARY KEY", column.name)));
                 }
                 if cql_type.is_multi_cell() {
                     return Err(invalid(format!(
-                        "Invalid non-frozen collection type {cql_type} for PRIMARY KEY column '{}'",
+                        "Invalid non-frozen {} type {cql_type} for PRIMARY KEY column '{}'",
+                        if cql_type.is_collection() { "collection" } else { "user-defined" },
                         column.name
                     )));
                 }
-                if matches!(cql_type, CqlType::Counter | CqlType::Duration) {
+                let unfit = if cql_type == CqlType::Counter { "counter" } else { "duration" };
+                if cql_type == CqlType::Counter || cql_type.references_duration() {
                     return Err(invalid(format!(
-                        "{} type is not supported for PRIMARY KEY column '{}'",
-                        cql_type, column.name
+                        "{unfit} type is not supported for PRIMARY KEY column '{}'",
+                        column.name
                     )));
                 }
             }
@@ -135,21 +131,6 @@ impl TableDefinition<'_> {
             let descending = self.order.iter().any(|(name, descending)| *name == column.name && *descending);
             table.columns.push(Column { name: column.name.clone(), cql_type, kind, position, descending });
         }
-        for name in self.partition_key.iter().chain(self.clustering) {
-            if table.column(name).is_none() {
-                return Err(invalid(format!(
-                    "Unknown column '{name}' referenced in PRIMARY KEY for table '{full_name}'"
-                )));
-            }
-        }
-        for (position, (name, _)) in self.order.iter().enumerate() {
-            if self.clustering.get(position) != Some(name) {
-                return Err(invalid(format!(
-                    "Clustering key columns must exactly match columns in CLUSTERING ORDER BY directive: {}",
-                    self.clustering.join(", ")
-                )));
-            }
-        }
         let counters = table.columns.iter().filter(|c| c.position < 0 && c.cql_type == CqlType::Counter).count();
         let others = table.columns.iter().filter(|c| c.position < 0).count();
         if counters > 0 && counters < others {
@@ -157,6 +138,76 @@ impl TableDefinition<'_> {
         }
         table_properties(&mut table, self.properties)?;
         table.arrange();
+        if counters > 0 && table.options.get("default_time_to_live").is_some_and(|ttl| ttl != "0") {
+            return Err(invalid("Cannot set default_time_to_live on a table with counters"));
+        }
+        if !self.name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(ServerError::Config(format!(
+                "{}.{}: Table name must not be empty or not contain non-alphanumeric-underscore characters (got \"{}\")",
+                self.keyspace, self.name, self.name
+            )));
+        }
         Ok(table)
+    }
+
+    /// Every column once, and the key of columns that are there.
+    fn check_names(&self) -> Result<(), ServerError> {
+        let name = self.name;
+        if self.partition_key.is_empty() {
+            return Err(invalid(format!("No PRIMARY KEY specifed for table '{name}' (exactly one required)")));
+        }
+        let is_column = |wanted: &String| self.columns.iter().any(|column| column.name == *wanted);
+        for (place, column) in self.columns.iter().enumerate() {
+            if self.columns[..place].iter().any(|earlier| earlier.name == column.name) {
+                return Err(invalid(format!("Duplicate column '{}' declaration for table '{name}'", column.name)));
+            }
+        }
+        let key: Vec<&String> = self.partition_key.iter().chain(self.clustering).collect();
+        for (place, column) in key.iter().enumerate() {
+            if !is_column(column) {
+                return Err(invalid(format!("Unknown column '{column}' referenced in PRIMARY KEY for table '{name}'")));
+            }
+            if key[..place].contains(column) {
+                return Err(invalid(format!("Duplicate column '{column}' in PRIMARY KEY clause for table '{name}'")));
+            }
+        }
+        self.check_order()
+    }
+
+    /// CLUSTERING ORDER BY names all clustering columns, in their order.
+    fn check_order(&self) -> Result<(), ServerError> {
+        let ordered: Vec<&String> = self.order.iter().map(|(column, _)| column).collect();
+        for (place, column) in ordered.iter().enumerate() {
+            if ordered[..place].contains(column) {
+                return Err(invalid(format!(
+                    "Duplicate column '{column}' in CLUSTERING ORDER BY clause for table '{}'",
+                    self.name
+                )));
+            }
+        }
+        if ordered.is_empty() {
+            return Ok(());
+        }
+        let strangers: Vec<&str> =
+            ordered.iter().filter(|c| !self.clustering.contains(c)).map(|c| c.as_str()).collect();
+        if !strangers.is_empty() {
+            return Err(invalid(format!(
+                "Only clustering key columns can be defined in CLUSTERING ORDER directive: [{}] are not clustering columns",
+                strangers.join(", ")
+            )));
+        }
+        // Columns behind the last one named are ascending.
+        for (place, column) in self.clustering.iter().enumerate().take(ordered.len()) {
+            match ordered.get(place) {
+                Some(found) if *found == column => {}
+                Some(found) if ordered.contains(&column) => {
+                    return Err(invalid(format!(
+                        "The order of columns in the CLUSTERING ORDER directive must match that of the clustering columns ({column} must appear before {found})"
+                    )));
+                }
+                _ => return Err(invalid(format!("Missing CLUSTERING ORDER for column {column}"))),
+            }
+        }
+        Ok(())
     }
 }

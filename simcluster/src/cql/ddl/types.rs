@@ -3,7 +3,7 @@
 use super::functions::{functions_using, in_known_order};
 use super::{Change, Changes, event, invalid};
 use crate::cql::ast::{Name, TypeChange, TypeName};
-use crate::cql::system;
+use crate::cql::{show, system};
 use crate::protocol::ServerError;
 use crate::types::{CqlType, UserType};
 use std::sync::Arc;
@@ -28,6 +28,7 @@ impl Change<'_> {
             if resolved.iter().any(|(present, _)| present == field) {
                 return Err(invalid(format!("Duplicate field name '{field}' in type '{}'", name.name)));
             }
+            check_frozen(type_name)?;
             let cql_type = resolve_type(type_name, &|t| keyspace.types.get(t).cloned(), keyspace_name)?;
             check_field(&cql_type)?;
             resolved.push((field.clone(), cql_type));
@@ -37,11 +38,16 @@ impl Change<'_> {
         Ok(Some((rows, event("CREATED", "TYPE", keyspace_name, &name.name))))
     }
 
-    fn existing_type(&self, name: &Name, if_exists: bool) -> Result<Option<&Arc<UserType>>, ServerError> {
+    fn existing_type(
+        &self,
+        name: &Name,
+        if_exists: bool,
+        missing: fn(&str, &str) -> ServerError,
+    ) -> Result<Option<&Arc<UserType>>, ServerError> {
         let keyspace = self.keyspace_of(name)?;
         let found = self.schema.keyspaces.get(keyspace).and_then(|k| k.types.get(&name.name));
         if found.is_none() && !if_exists {
-            return Err(invalid(format!("Type '{keyspace}.{}' doesn't exist", name.name)));
+            return Err(missing(keyspace, &name.name));
         }
         Ok(found)
     }
@@ -52,7 +58,8 @@ impl Change<'_> {
         if_exists: bool,
         what: &TypeChange,
     ) -> Result<Option<Changes>, ServerError> {
-        let Some(found) = self.existing_type(name, if_exists)? else { return Ok(None) };
+        let missing = |keyspace: &str, name: &str| invalid(format!("Type {keyspace}.{name} doesn't exist"));
+        let Some(found) = self.existing_type(name, if_exists, missing)? else { return Ok(None) };
         let keyspace = self.existing_keyspace(&found.keyspace)?;
         let mut user_type = UserType::clone(found);
         match what {
@@ -66,16 +73,39 @@ impl Change<'_> {
                         found.keyspace, found.name
                     )));
                 }
+                check_frozen(type_name)?;
                 let cql_type = resolve_type(type_name, &|t| keyspace.types.get(t).cloned(), &keyspace.name)?;
                 check_field(&cql_type)?;
+                let mut used = Vec::new();
+                cql_type.user_types(&mut used);
+                if used.iter().any(|t| t.name == found.name || reaches(t, &found.name)) {
+                    return Err(invalid(format!(
+                        "Cannot add new field {field} of type {} to user type {}.{} as it would create a circular reference",
+                        qualified(&cql_type, &found.keyspace),
+                        found.keyspace,
+                        found.name
+                    )));
+                }
                 user_type.fields.push((field.clone(), cql_type));
             }
-            TypeChange::Rename(pairs) => {
+            TypeChange::Alter => return Err(invalid("Altering field types is no longer supported")),
+            TypeChange::Rename { pairs, if_exists } => {
                 for (from, to) in pairs {
+                    if *if_exists && !user_type.fields.iter().any(|(field, _)| field == from) {
+                        continue;
+                    }
                     let unknown =
                         || invalid(format!("Unkown field {from} in user type {}.{}", found.keyspace, found.name));
                     let field = user_type.fields.iter_mut().find(|(f, _)| f == from).ok_or_else(unknown)?;
                     field.0.clone_from(to);
+                }
+                for (place, (field, _)) in user_type.fields.iter().enumerate() {
+                    if user_type.fields[..place].iter().any(|(earlier, _)| earlier == field) {
+                        return Err(invalid(format!("Duplicate field name {field} in type {}", found.keyspace)));
+                    }
+                }
+                if user_type == **found {
+                    return Ok(None);
                 }
             }
         }
@@ -84,7 +114,8 @@ impl Change<'_> {
     }
 
     pub(super) fn drop_type(&self, name: &Name, if_exists: bool) -> Result<Option<Changes>, ServerError> {
-        let Some(found) = self.existing_type(name, if_exists)? else { return Ok(None) };
+        let missing = |keyspace: &str, name: &str| invalid(format!("Type '{keyspace}.{name}' doesn't exist"));
+        let Some(found) = self.existing_type(name, if_exists, missing)? else { return Ok(None) };
         let keyspace = self.existing_keyspace(&found.keyspace)?;
         let uses = |cql_type: &CqlType| {
             let mut used = Vec::new();
@@ -132,6 +163,11 @@ pub fn resolve_type(
     keyspace: &str,
 ) -> Result<CqlType, ServerError> {
     let inner = |name: &TypeName, parent: &str| -> Result<CqlType, ServerError> {
+        // A user type is refused before it is looked for.
+        if is_user_type(name) {
+            let shown = show::type_name(name);
+            return Err(invalid(format!("Non-frozen UDTs are not allowed inside collections: {parent}<{shown}>")));
+        }
         let found = resolve_type(name, types, keyspace)?;
         if found.is_multi_cell() {
             let what = if found.is_collection() { "collections" } else { "UDTs" };
@@ -142,10 +178,28 @@ pub fn resolve_type(
         }
         Ok(found)
     };
+    // Messages show a map whole.
+    let inner_of_map = |part: &TypeName, whole: &TypeName| {
+        let found = resolve_type(part, types, keyspace)?;
+        let shown = show::type_name(whole);
+        match &found {
+            CqlType::Counter => Err(invalid(format!("Counters are not allowed inside collections: {shown}"))),
+            found if found.is_multi_cell() => {
+                let what = if found.is_collection() { "collections" } else { "UDTs" };
+                Err(invalid(format!("Non-frozen {what} are not allowed inside collections: {shown}")))
+            }
+            _ => Ok(found),
+        }
+    };
     Ok(match name {
         TypeName::Named(Name { keyspace: in_keyspace, name }) => {
             if let (None, Some(native)) = (in_keyspace, CqlType::native(name)) {
                 return Ok(native);
+            }
+            if let Some(other) = in_keyspace.as_ref().filter(|other| *other != keyspace && !keyspace.is_empty()) {
+                return Err(invalid(format!(
+                    "Statement on keyspace {keyspace} cannot refer to a user type in keyspace {other}; user types can only be used in the keyspace they are defined in"
+                )));
             }
             let definition = types(name).ok_or_else(|| {
                 invalid(format!("Unknown type {}.{name}", in_keyspace.as_deref().unwrap_or(keyspace)))
@@ -153,8 +207,20 @@ pub fn resolve_type(
             CqlType::Udt { definition, frozen: false }
         }
         TypeName::List(element) => CqlType::list(inner(element, "list")?, false),
-        TypeName::Set(element) => CqlType::set(inner(element, "set")?, false),
-        TypeName::Map(key, value) => CqlType::map(inner(key, "map")?, inner(value, "map")?, false),
+        TypeName::Set(element) => {
+            let element = inner(element, "set")?;
+            if element == CqlType::Duration {
+                return Err(invalid("Durations are not allowed inside sets: set<duration>"));
+            }
+            CqlType::set(element, false)
+        }
+        TypeName::Map(key, value) => {
+            let (key, value) = (inner_of_map(key, name)?, inner_of_map(value, name)?);
+            if key == CqlType::Duration {
+                return Err(invalid(format!("Durations are not allowed as map keys: map<duration, {value}>")));
+            }
+            CqlType::map(key, value, false)
+        }
         TypeName::Tuple(parts) => {
             let parts = parts.iter().map(|part| Ok(resolve_type(part, types, keyspace)?.freeze()));
             CqlType::Tuple(parts.collect::<Result<Vec<_>, ServerError>>()?.into())
@@ -168,13 +234,50 @@ pub fn resolve_type(
                 resolve_type(v, types, keyspace)?.freeze(),
                 true,
             ),
-            other => resolve_type(other, types, keyspace)?.freeze(),
+            other => {
+                let found = resolve_type(other, types, keyspace)?;
+                if !matches!(found, CqlType::Tuple(_) | CqlType::Udt { .. } | CqlType::Vector { .. }) {
+                    return Err(ServerError::Syntax(format!(
+                        "frozen<> is only allowed on collections, tuples, and user-defined types (got {found})"
+                    )));
+                }
+                found.freeze()
+            }
         },
         TypeName::Vector(element, dimensions) => CqlType::Vector {
             element: Arc::new(resolve_type(element, types, keyspace)?.freeze()),
             dimensions: *dimensions,
         },
     })
+}
+
+fn is_user_type(name: &TypeName) -> bool {
+    matches!(name, TypeName::Named(name) if name.keyspace.is_some() || CqlType::native(&name.name).is_none())
+}
+
+/// A type cannot hold another type that is not frozen; it is refused before it is looked for.
+fn check_frozen(name: &TypeName) -> Result<(), ServerError> {
+    if is_user_type(name) {
+        return Err(invalid("A user type cannot contain non-frozen UDTs"));
+    }
+    Ok(())
+}
+
+/// Whether a type holds values of another, at whatever depth.
+fn reaches(user_type: &UserType, wanted: &str) -> bool {
+    let mut used = Vec::new();
+    for (_, field) in &user_type.fields {
+        field.user_types(&mut used);
+    }
+    used.iter().any(|t| t.name == wanted || reaches(t, wanted))
+}
+
+/// A type with its keyspace before its name.
+fn qualified(cql_type: &CqlType, keyspace: &str) -> String {
+    match cql_type {
+        CqlType::Udt { definition, frozen: true } => format!("frozen<{keyspace}.{}>", definition.name),
+        other => other.to_string(),
+    }
 }
 
 fn check_field(cql_type: &CqlType) -> Result<(), ServerError> {

@@ -127,6 +127,22 @@ pub fn check(
     if verb == StatementKind::Delete {
         check_deletion_of_ranges(table, &operations, &condition, &facts)?;
     }
+    check_times(table, &condition, &using)?;
+    let plan = ModificationPlan {
+        table: table.clone(),
+        verb,
+        relations,
+        operations,
+        condition,
+        json,
+        ttl: using.0,
+        timestamp: using.1,
+    };
+    Ok(plan)
+}
+
+/// Conditions and counters have their own times.
+fn check_times(table: &Table, condition: &CheckedIf, using: &(Option<Expr>, Option<Expr>)) -> Result<(), ServerError> {
     if !condition.is_none() && using.1.is_some() {
         return Err(invalid("Cannot provide custom timestamp for conditional updates"));
     }
@@ -139,17 +155,7 @@ pub fn check(
     if table.is_counter && using.0.is_some() {
         return Err(invalid("Cannot provide custom TTL for counter updates"));
     }
-    let plan = ModificationPlan {
-        table: table.clone(),
-        verb,
-        relations,
-        operations,
-        condition,
-        json,
-        ttl: using.0,
-        timestamp: using.1,
-    };
-    Ok(plan)
+    Ok(())
 }
 
 /// What DELETE refuses when it does not name single rows.

@@ -49,13 +49,13 @@ impl Parser<'_> {
             }
             "function" | "aggregate" => self.create_function(false),
             word if NOT_MODELLED.contains(&word) => Err(not_modelled(&format!("CREATE {}", word.to_ascii_uppercase()))),
-            _ => Err(self.no_viable()),
+            _ => Err(self.no_viable_from(self.at - 1)),
         }
     }
 
     fn create_table(&mut self) -> Parse<Ddl> {
         let if_not_exists = self.if_not_exists()?;
-        let name = self.qualified_name()?;
+        let name = self.table_name()?;
         self.expect("(")?;
         let (mut columns, mut partition_key, mut clustering) = (Vec::new(), Vec::new(), Vec::new());
         loop {
@@ -63,7 +63,7 @@ impl Parser<'_> {
                 self.next();
                 self.expect_word("key")?;
                 if !partition_key.is_empty() {
-                    return Err(ServerError::Invalid("Multiple PRIMARY KEY specified (exactly one required)".into()));
+                    return Err(doubled_key(&name.name));
                 }
                 self.expect("(")?;
                 if self.eat("(") {
@@ -81,9 +81,7 @@ impl Parser<'_> {
                 if self.eat_word("primary") {
                     self.expect_word("key")?;
                     if !partition_key.is_empty() {
-                        return Err(ServerError::Invalid(
-                            "Multiple PRIMARY KEY specified (exactly one required)".into(),
-                        ));
+                        return Err(doubled_key(&name.name));
                     }
                     partition_key.push(column.name.clone());
                 }
@@ -104,14 +102,14 @@ impl Parser<'_> {
                     self.at += 2;
                     self.expect_word("by")?;
                     self.expect("(")?;
-                    order = self.list(|p| {
+                    order.extend(self.list(|p| {
                         let column = p.name()?;
                         let descending = p.eat_word("desc");
                         if !descending {
                             p.expect_word("asc")?;
                         }
                         Ok((column, descending))
-                    })?;
+                    })?);
                     self.expect(")")?;
                 } else {
                     properties.push(self.property()?);
@@ -209,9 +207,16 @@ impl Parser<'_> {
                 let change = if self.eat_word("add") {
                     let if_not_exists = self.if_not_exists()?;
                     TypeChange::Add { field: self.name()?, type_name: self.type_name()?, if_not_exists }
+                } else if self.eat_word("rename") {
+                    let if_exists = self.if_exists()?;
+                    TypeChange::Rename { pairs: self.renames()?, if_exists }
+                } else if self.eat_word("alter") {
+                    self.name()?;
+                    self.expect_word("type")?;
+                    self.type_name()?;
+                    TypeChange::Alter
                 } else {
-                    self.expect_word("rename")?;
-                    TypeChange::Rename(self.renames()?)
+                    return Err(self.no_viable());
                 };
                 Ok(Ddl::AlterType { name, if_exists, change })
             }
@@ -283,7 +288,7 @@ impl Parser<'_> {
             return self.drop_function();
         }
         if !matches!(word.as_str(), "keyspace" | "table" | "columnfamily" | "type" | "index") {
-            return Err(self.no_viable());
+            return Err(self.no_viable_from(self.at - 1));
         }
         self.next();
         let if_exists = self.if_exists()?;
@@ -307,8 +312,11 @@ impl Parser<'_> {
     }
 
     fn property(&mut self) -> Parse<(String, Property)> {
+        let start = self.at;
         let name = self.name()?;
-        self.expect("=")?;
+        if !self.eat("=") {
+            return Err(self.no_viable_from(start));
+        }
         if !self.eat("{") {
             return Ok((name, Property::Simple(self.property_value()?)));
         }
@@ -341,4 +349,8 @@ impl Parser<'_> {
             }
         }
     }
+}
+
+fn doubled_key(table: &str) -> ServerError {
+    ServerError::Invalid(format!("Multiple PRIMARY KEY specified for table '{table}' (exactly one required)"))
 }

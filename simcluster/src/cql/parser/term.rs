@@ -3,6 +3,7 @@
 use super::{Parse, Parser};
 use crate::cql::ast::{Name, Term, TypeName};
 use crate::cql::lexer::Kind;
+use crate::protocol::ServerError;
 
 impl Parser<'_> {
     pub(super) fn term(&mut self) -> Parse<Term> {
@@ -181,14 +182,15 @@ impl Parser<'_> {
                 "vector" => {
                     let element = p.type_name()?;
                     p.expect(",")?;
-                    let dimensions = match p.next() {
-                        Kind::Integer(n) => n.parse::<u16>().ok().filter(|n| (1..=8192).contains(n)),
-                        _ => None,
-                    };
-                    let Some(dimensions) = dimensions else {
-                        p.at -= 1;
-                        return Err(p.no_viable());
-                    };
+                    let negative = p.eat("-");
+                    let Kind::Integer(written) = p.peek().clone() else { return Err(p.no_viable()) };
+                    p.next();
+                    let sign = if negative { "-" } else { "" };
+                    let dimensions = written.parse::<u16>().ok().filter(|n| *n > 0 && !negative).ok_or_else(|| {
+                        ServerError::Invalid(format!(
+                            "vectors may only have positive dimensions; given {sign}{written}"
+                        ))
+                    })?;
                     TypeName::Vector(Box::new(element), dimensions)
                 }
                 _ => {

@@ -8,6 +8,7 @@ mod restrictions;
 
 pub use check::check;
 pub use filter::holds;
+pub use indexes::is_storage_attached;
 pub use plan::{after, plan};
 pub use restrictions::{Context, Facts, Restrictions, StatementKind};
 
