@@ -21,7 +21,7 @@ pub use report::RunReport;
 use crate::engine::tcp::{self, ServeError, TcpCluster, TcpConfig};
 use crate::engine::{LedgerEntry, Simulation, SimulationConfig, Tasks};
 use crate::entropy::Entropy;
-use crate::fault::{CrashKind, Fault};
+use crate::fault::{CrashKind, Fault, NameFault};
 use crate::kernel::{First, NodeId, SimInstant, Stop, drive, paused_runtime, race};
 use crate::network::SimStream;
 use crate::node::NodeStatus;
@@ -280,7 +280,20 @@ impl SimCluster {
         self.entropy
     }
 
-    /// The wall clock of clients, in microseconds since 1970: the same as the nodes'.
+    /// The wall clock of clients, in microseconds since 1970: the nodes' too, unless a fault puts one of them wrong.
+    #[must_use]
+    pub fn client_unix_micros(&self) -> i64 {
+        let now = self.now();
+        self.simulation.world().client_unix_micros(now)
+    }
+
+    /// How names fail to resolve at this moment.
+    #[must_use]
+    pub fn name_fault(&self) -> Option<NameFault> {
+        self.simulation.world().name_fault()
+    }
+
+    /// What wall clocks show where no fault puts them wrong, in microseconds since 1970.
     #[must_use]
     pub fn unix_micros(&self) -> i64 {
         let now = self.now();

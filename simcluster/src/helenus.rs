@@ -4,10 +4,12 @@
 
 use crate::cluster::SimCluster;
 use crate::entropy::Entropy as KeyedEntropy;
+use crate::fault::NameFault;
+use crate::node::NodeStatus;
 use helenus::env::{BoxFuture, ByteStream, Entropy, Spawner, TaskHandle, Transport, WallClock};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -58,9 +60,22 @@ impl Transport for ClientWorld {
 
     /// Resolves literal addresses, `cluster.sim` (all nodes) and `n1.sim`, `n2.sim`, … (one node each).
     fn resolve(&self, host: &str, port: u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> {
-        let found = resolve(&self.sim, host, port);
+        let mut found = resolve(&self.sim, host, port);
+        let mut takes = RESOLUTION;
+        // Literal addresses need no resolver.
+        match self.sim.name_fault().filter(|_| host.parse::<IpAddr>().is_err()) {
+            None => {}
+            Some(NameFault::Fail) => found = Err(io::ErrorKind::NotFound.into()),
+            Some(NameFault::Hang) => {
+                found = Err(io::ErrorKind::TimedOut.into());
+                takes = RESOLUTION_MAX;
+            }
+            Some(NameFault::Dead) => {
+                found = found.map(|right| [SocketAddr::new(NOBODY.into(), port)].into_iter().chain(right).collect());
+            }
+        }
         Box::pin(async move {
-            tokio::time::sleep(RESOLUTION).await;
+            tokio::time::sleep(takes).await;
             found
         })
     }
@@ -72,7 +87,8 @@ fn resolve(sim: &SimCluster, host: &str, port: u16) -> io::Result<Vec<SocketAddr
     }
     let Some(name) = host.strip_suffix(".sim") else { return Err(io::ErrorKind::NotFound.into()) };
     let nodes = sim.nodes();
-    let named = nodes.iter().filter(|node| name == "cluster" || name == node.id.to_string());
+    let members = nodes.iter().filter(|node| !matches!(node.status, None | Some(NodeStatus::Left)));
+    let named = members.filter(|node| name == "cluster" || name == node.id.to_string());
     let found: Vec<_> = named.map(|node| SocketAddr::new(node.address.ip(), port)).collect();
     if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
 }
@@ -88,7 +104,7 @@ impl Entropy for ClientWorld {
 
 impl WallClock for ClientWorld {
     fn unix_micros(&self) -> i64 {
-        self.sim.unix_micros()
+        self.sim.client_unix_micros()
     }
 }
 
@@ -106,3 +122,9 @@ impl Spawner for ClientWorld {
 
 /// What a look-up of a name takes.
 const RESOLUTION: Duration = Duration::from_millis(1);
+
+/// What a look-up takes that nobody answers.
+const RESOLUTION_MAX: Duration = Duration::from_secs(60);
+
+/// An address that no node has.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(10, 250, 250, 250);

@@ -15,7 +15,7 @@ use super::ledger::{LedgerEntry, LedgerFact};
 use super::members::Members;
 use super::tasks::panic_message;
 use crate::entropy::{Dice, Entropy};
-use crate::fault::{ActiveFaults, Fault};
+use crate::fault::{ActiveFaults, Fault, NameFault};
 use crate::kernel::{EventQueue, EventWorld, NodeId, Now, SimInstant, Stop, StopReason};
 use crate::network::{ConnectionId, Delivery, Endpoint, Event as NetworkEvent, LinkConfig, Network};
 use crate::node::{ClientId, ClientOutput, Input, NodeConfig, Observation, Output, PeerMessage};
@@ -24,6 +24,7 @@ use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// How a simulation is set up.
@@ -166,7 +167,19 @@ impl World {
         self.faults.active()
     }
 
-    /// What wall clocks show, in microseconds since 1970.
+    /// How names fail to resolve.
+    #[must_use]
+    pub fn name_fault(&self) -> Option<NameFault> {
+        self.faults.names()
+    }
+
+    /// What the wall clocks of clients show, in microseconds since 1970.
+    #[must_use]
+    pub fn client_unix_micros(&self, at: SimInstant) -> i64 {
+        self.unix_micros(at).saturating_add(self.faults.client_clock_micros())
+    }
+
+    /// What wall clocks show where nothing is wrong, in microseconds since 1970.
     #[must_use]
     pub fn unix_micros(&self, at: SimInstant) -> i64 {
         self.wall_clock_start.saturating_add_unsigned(at.as_nanos() / 1_000)
@@ -338,6 +351,10 @@ impl World {
         });
         let arrives_at = (self.now + self.network.peer_latency(from, to, &mut link.dice)).max(link.last_arrival);
         link.last_arrival = arrives_at;
+        // A late schema change is one that its receiver is slow to take: what comes behind it overtakes it.
+        let is_schema = matches!(message, PeerMessage::SchemaPush(_));
+        let late = self.faults.node(to).filter(|_| is_schema).map_or(Duration::ZERO, |faults| faults.schema_delay);
+        let arrives_at = arrives_at + late;
         self.schedule(arrives_at, Event::Peer { from, to, message: Box::new(message) });
     }
 
@@ -350,8 +367,9 @@ impl World {
     }
 
     /// What a node's clocks show.
-    fn node_clock(&self, _node: NodeId) -> Now {
-        Now { at: self.now, unix_micros: self.unix_micros(self.now) }
+    fn node_clock(&self, node: NodeId) -> Now {
+        let skew = self.faults.node(node).map_or(0, |faults| faults.clock_micros);
+        Now { at: self.now, unix_micros: self.unix_micros(self.now).saturating_add(skew) }
     }
 
     fn schedule(&mut self, at: SimInstant, event: Event) {
@@ -415,6 +433,7 @@ const fn observation_code(observation: &Observation) -> u8 {
         Observation::EventSent { .. } => 4,
         Observation::ProtocolViolation { .. } => 5,
         Observation::Liveness { .. } => 6,
+        Observation::Spoiled { .. } => 7,
     }
 }
 

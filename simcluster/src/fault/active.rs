@@ -7,7 +7,7 @@
 //!
 //! - With no active fault, every node's effect is the default and nothing is cut.
 
-use super::{CrashKind, Direction, Fault};
+use super::{CrashKind, Direction, Fault, NameFault};
 use crate::entropy::Dice;
 use crate::kernel::NodeId;
 use crate::network::Endpoint;
@@ -36,6 +36,12 @@ pub struct NodeFaults {
     pub late_answers: Vec<(u8, Duration)>,
     /// Percentages of answers to lose.
     pub swallowed_answers: Vec<u8>,
+    /// How far its wall clock is ahead, in microseconds: the sum over all faults.
+    pub clock_micros: i64,
+    /// How late schema changes of others reach it: the sum over all faults.
+    pub schema_delay: Duration,
+    /// Whether it refuses every login.
+    pub rejects_logins: bool,
 }
 
 /// What is to be done with bytes for a client.
@@ -115,6 +121,20 @@ impl ActiveFaults {
         cuts
     }
 
+    /// How far the wall clocks of clients are ahead, in microseconds.
+    #[must_use]
+    pub fn client_clock_micros(&self) -> i64 {
+        let skew =
+            |fault: &Fault| if let Fault::ClientClock { by_ms } = fault { by_ms.saturating_mul(1_000) } else { 0 };
+        self.active.iter().map(skew).fold(0, i64::saturating_add)
+    }
+
+    /// How names fail to resolve, by the oldest such fault.
+    #[must_use]
+    pub fn names(&self) -> Option<NameFault> {
+        self.active.iter().find_map(|fault| if let Fault::Names { how } = fault { Some(*how) } else { None })
+    }
+
     /// Decides what happens to bytes that a node sends to a client.
     pub fn treat(&self, node: NodeId, kind: ClientOutput, dice: &mut Dice) -> Treatment {
         let mut treatment = Treatment { copies: 1, delay: Duration::ZERO };
@@ -162,7 +182,17 @@ impl ActiveFaults {
                     of.late_answers.push((*percent, Duration::from_millis(*by_ms)));
                 }
                 Fault::SwallowAnswers { percent, .. } => of.swallowed_answers.push(*percent),
+                Fault::NodeClock { by_ms, .. } => {
+                    of.clock_micros = of.clock_micros.saturating_add(by_ms.saturating_mul(1_000));
+                }
+                Fault::SlowSchema { by_ms, .. } => of.schema_delay += Duration::from_millis(*by_ms),
+                Fault::RejectLogins { .. } => of.rejects_logins = true,
                 Fault::Partition { .. }
+                | Fault::ForceAnswers { .. }
+                | Fault::MisdirectAnswer { .. }
+                | Fault::CorruptAnswer { .. }
+                | Fault::ClientClock { .. }
+                | Fault::Names { .. }
                 | Fault::CutClient { .. }
                 | Fault::ResetConnections { .. }
                 | Fault::ForeignAnswer { .. }

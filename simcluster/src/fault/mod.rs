@@ -8,6 +8,7 @@ mod active;
 pub use active::{ActiveFaults, NodeFaults, Treatment};
 
 use crate::kernel::NodeId;
+use crate::node::ForcedAnswer;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -119,6 +120,56 @@ pub enum Fault {
         /// Whether it says UP or DOWN.
         up: bool,
     },
+    /// A node answers the next statements that it would coordinate with something else, at one moment. None of them is
+    /// carried out.
+    ForceAnswers {
+        /// Which node.
+        node: NodeId,
+        /// With what.
+        answer: ForcedAnswer,
+        /// How many statements.
+        statements: u32,
+    },
+    /// A node sends its next answer on a stream that is not the question's, on each connection, at one moment.
+    MisdirectAnswer {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A bit of a node's next answer flips on its way, on each connection whose framing has checksums (protocol v5), at
+    /// one moment.
+    CorruptAnswer {
+        /// Which node.
+        node: NodeId,
+    },
+    /// A node's wall clock is ahead, or behind if negative.
+    NodeClock {
+        /// Which node.
+        node: NodeId,
+        /// By how many milliseconds.
+        by_ms: i64,
+    },
+    /// The wall clocks of all clients are ahead, or behind if negative.
+    ClientClock {
+        /// By how many milliseconds.
+        by_ms: i64,
+    },
+    /// Schema changes of others reach a node late.
+    SlowSchema {
+        /// Which node.
+        node: NodeId,
+        /// By how many milliseconds.
+        by_ms: u64,
+    },
+    /// A node refuses every login, right or wrong (only where nodes demand one).
+    RejectLogins {
+        /// Which node.
+        node: NodeId,
+    },
+    /// Names do not resolve as they should.
+    Names {
+        /// How.
+        how: NameFault,
+    },
     /// A new node begins to join the ring, at one moment; it owns its tokens once it has their data.
     Join {
         /// The number of the new node; nothing happens if there is one with this number.
@@ -168,6 +219,18 @@ pub enum CrashKind {
     Drain,
 }
 
+/// How names fail to resolve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NameFault {
+    /// Every look-up fails.
+    Fail,
+    /// No look-up is answered for a minute.
+    Hang,
+    /// Names give addresses at which nobody is, before the right ones.
+    Dead,
+}
+
 /// Which way nothing gets through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -191,6 +254,9 @@ impl Fault {
                 | Self::ForgetPrepared { .. }
                 | Self::EmptyPages { .. }
                 | Self::FalseStatus { .. }
+                | Self::ForceAnswers { .. }
+                | Self::MisdirectAnswer { .. }
+                | Self::CorruptAnswer { .. }
         ) || self.changes_topology()
     }
 
@@ -227,6 +293,14 @@ impl Fault {
             Self::ForgetPrepared { .. } => "forget-prepared",
             Self::EmptyPages { .. } => "empty-pages",
             Self::FalseStatus { .. } => "false-status",
+            Self::ForceAnswers { .. } => "force-answers",
+            Self::MisdirectAnswer { .. } => "misdirect-answer",
+            Self::CorruptAnswer { .. } => "corrupt-answer",
+            Self::NodeClock { .. } => "node-clock",
+            Self::ClientClock { .. } => "client-clock",
+            Self::SlowSchema { .. } => "slow-schema",
+            Self::RejectLogins { .. } => "reject-logins",
+            Self::Names { .. } => "names",
             Self::Join { .. } => "join",
             Self::Decommission { .. } => "decommission",
             Self::Replace { .. } => "replace",
@@ -240,6 +314,7 @@ impl Fault {
     pub fn nodes(&self) -> Vec<NodeId> {
         match self {
             Self::Partition { nodes, .. } => nodes.clone(),
+            Self::ClientClock { .. } | Self::Names { .. } => Vec::new(),
             Self::FalseStatus { node, about: other, .. }
             | Self::Replace { node, with: other, .. }
             | Self::SwapAddresses { node, with: other } => vec![*node, *other],
@@ -256,6 +331,12 @@ impl Fault {
             | Self::SwallowAnswers { node, .. }
             | Self::ForeignAnswer { node }
             | Self::EmptyPages { node, .. }
+            | Self::ForceAnswers { node, .. }
+            | Self::MisdirectAnswer { node }
+            | Self::CorruptAnswer { node }
+            | Self::NodeClock { node, .. }
+            | Self::SlowSchema { node, .. }
+            | Self::RejectLogins { node }
             | Self::Join { node, .. }
             | Self::Decommission { node }
             | Self::ChangeAddress { node }
@@ -275,6 +356,10 @@ impl fmt::Display for Fault {
             Self::Crash { how: CrashKind::Rst, .. } => f.write_str(" (rst)"),
             Self::Crash { how: CrashKind::Silence, .. } => f.write_str(" (silence)"),
             Self::Crash { how: CrashKind::Drain, .. } => f.write_str(" (drain)"),
+            Self::ForceAnswers { answer, statements, .. } => write!(f, " ({statements} times {answer:?})"),
+            Self::NodeClock { by_ms, .. } | Self::ClientClock { by_ms } => write!(f, " ({by_ms:+} ms)"),
+            Self::SlowSchema { by_ms, .. } => write!(f, " (by {by_ms} ms)"),
+            Self::Names { how } => write!(f, " ({how:?})"),
             Self::Join { datacenter, .. } => write!(f, " ({datacenter})"),
             Self::Replace { same_address: true, .. } => f.write_str(" (same address)"),
             Self::Partition { clients: true, .. } => f.write_str(" (from clients too)"),
@@ -294,6 +379,9 @@ impl fmt::Display for Fault {
             | Self::ResetConnections { .. }
             | Self::LoseEvents { .. }
             | Self::ForeignAnswer { .. }
+            | Self::MisdirectAnswer { .. }
+            | Self::CorruptAnswer { .. }
+            | Self::RejectLogins { .. }
             | Self::Decommission { .. }
             | Self::Replace { same_address: false, .. }
             | Self::ChangeAddress { .. }

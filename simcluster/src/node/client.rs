@@ -14,11 +14,12 @@
 use super::Node;
 use super::auth::{PASSWORD_AUTHENTICATOR, authenticate};
 use super::config::ReleaseLine;
-use super::message::{ClientId, ClientOutput, NodeStatus, Observation, Output};
+use super::message::{Asked, ClientId, ClientOutput, NodeStatus, Observation, Output};
+use super::misbehaviour::Spoil;
 use crate::kernel::Now;
 use crate::protocol::{
-    Codec, Compression, Envelope, Incoming, Payload, RequestMessage, ResponseEnvelope, ResponseMessage, ServerError,
-    decode_request, encode_response, flag, opcode, request_name, supported_versions,
+    Codec, Compression, Envelope, Incoming, Parameters, Payload, RequestMessage, ResponseEnvelope, ResponseMessage,
+    ServerError, decode_request, encode_response, flag, opcode, request_name, supported_versions,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +51,8 @@ pub(super) struct Client {
     pub(super) events: BTreeSet<&'static str>,
     /// How many answers are owed on each stream; a client that follows the protocol never owes itself two.
     pub(super) busy: BTreeMap<i16, u32>,
+    /// What is to happen to the next answer.
+    pub(super) spoils: Option<Spoil>,
 }
 
 /// Whom an answer is for.
@@ -83,6 +86,7 @@ impl Node {
             was_warned_of_use: false,
             events: BTreeSet::new(),
             busy: BTreeMap::new(),
+            spoils: None,
         };
         self.clients.insert(client, client_state);
     }
@@ -123,7 +127,8 @@ impl Node {
         let payload = decoded.as_ref().ok().and_then(|request| request.payload.as_ref());
         let nonce = payload.and_then(|payload| payload.get("nonce").cloned().flatten());
         let opcode = envelope.opcode;
-        let observation = Observation::Request { client, stream, opcode, nonce: nonce.clone(), stream_was_busy };
+        let asked = decoded.as_ref().ok().and_then(|request| asked(&request.message));
+        let observation = Observation::Request { client, stream, opcode, nonce: nonce.clone(), stream_was_busy, asked };
         outputs.push(Output::Observed(observation));
         if stream < 0 {
             outputs.push(violation(client, format!("Request on stream {stream}: negative ids are the server's")));
@@ -214,6 +219,10 @@ impl Node {
     fn handle_auth_response(&mut self, ticket: &Ticket, token: Option<Bytes>, outputs: &mut Vec<Output>) {
         let users = self.config.users.as_deref().unwrap_or_default();
         let reply = match authenticate(users, &token.unwrap_or_default()) {
+            Ok(user) if self.rejects_logins => {
+                let text = format!("Provided username {user} and/or password are incorrect");
+                ResponseMessage::Error(ServerError::BadCredentials(text))
+            }
             Ok(_) => {
                 if let Some(state) = self.clients.get_mut(&ticket.client) {
                     state.stage = Stage::Ready;
@@ -268,12 +277,47 @@ impl Node {
             ResponseMessage::Error(error) => ResponseMessage::Error(error.downgraded(ticket.version)),
             other => other,
         };
-        let bytes = encode_response(&state.codec, stream, &message, &envelope);
+        let spoils = state.spoils.take();
+        let stream = match spoils {
+            // The highest free id: the client can hardly have used it.
+            Some(Spoil::Misdirect) => (0..=i16::MAX).rev().find(|id| !state.busy.contains_key(id)).unwrap_or(stream),
+            _ => stream,
+        };
+        let mut bytes = encode_response(&state.codec, stream, &message, &envelope);
+        if spoils == Some(Spoil::Corrupt) {
+            bytes = flip_bit(&bytes, self.dice.next_u64());
+        }
+        if spoils.is_some() {
+            outputs.push(Output::Observed(Observation::Spoiled { client }));
+        }
         let error = if let ResponseMessage::Error(error) = &message { Some(error.code()) } else { None };
         let (opcode, nonce) = (message.opcode(), ticket.nonce.clone());
         outputs.push(Output::Observed(Observation::Response { client, stream, opcode, error, nonce }));
         outputs.push(Output::ToClient { client, kind: ClientOutput::Response { stream }, bytes });
     }
+}
+
+/// What a statement's request asks for beside the statement.
+fn asked(message: &RequestMessage) -> Option<Asked> {
+    let (RequestMessage::Query { parameters, .. }
+    | RequestMessage::Execute { parameters, .. }
+    | RequestMessage::Batch { parameters, .. }) = message
+    else {
+        return None;
+    };
+    let Parameters { consistency, serial_consistency, timestamp, .. } = *parameters;
+    Some(Asked { consistency, serial_consistency, timestamp })
+}
+
+/// The bytes with one bit, chosen by `random`, the other way round.
+fn flip_bit(bytes: &Bytes, random: u64) -> Bytes {
+    let mut flipped = bytes.to_vec();
+    let bits = (flipped.len() as u64 * 8).max(1);
+    let bit = usize::try_from(random % bits).unwrap_or(0);
+    if let Some(byte) = flipped.get_mut(bit / 8) {
+        *byte ^= 1 << (bit % 8);
+    }
+    flipped.into()
 }
 
 fn violation(client: ClientId, reason: String) -> Output {

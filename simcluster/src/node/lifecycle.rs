@@ -113,6 +113,7 @@ impl Node {
             timestamps: durable.timestamps,
             forced: VecDeque::new(),
             empty_pages: 0,
+            rejects_logins: false,
             dice: config.entropy.dice("node", u64::from(config.id.0) << 32 | u64::from(generation)),
             config,
         };

@@ -1,10 +1,12 @@
 //! What goes into a node and what comes out of it.
 
 use crate::kernel::{NodeId, SimInstant};
+use crate::protocol::Consistency;
 use crate::replica::{Question, QuestionId, Reply};
 use crate::ring::{Location, Token};
 use crate::storage::Mutation;
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -56,6 +58,12 @@ pub enum Input {
 pub enum Misbehaviour {
     /// Send each ready client a RESULT Void on a stream id that has no request.
     ForeignAnswer,
+    /// Send the next answer of each ready client on a stream id that has no request.
+    MisdirectAnswer,
+    /// Flip a bit of the next answer of each ready client whose framing has checksums.
+    CorruptAnswer,
+    /// Refuse every login from now on, or no longer.
+    RejectLogins(bool),
     /// Forget all prepared statements, as after a cache eviction.
     ForgetPrepared,
     /// Tell registered clients that this node went DOWN, or UP, though nothing happened.
@@ -82,7 +90,8 @@ pub enum Misbehaviour {
 }
 
 /// An answer that was not earned. No statement answered so has been carried out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum ForcedAnswer {
     /// ERROR 0x1001.
     Overloaded,
@@ -237,6 +246,17 @@ pub enum NodeStatus {
     Shutdown,
 }
 
+/// What a request asks for beside its statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The consistency level.
+    pub consistency: Consistency,
+    /// The serial consistency level, if it is given.
+    pub serial_consistency: Option<Consistency>,
+    /// The write time, in microseconds, if it is given.
+    pub timestamp: Option<i64>,
+}
+
 /// A fact about what a node saw or did; the engine adds node and time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Observation {
@@ -252,6 +272,8 @@ pub enum Observation {
         nonce: Option<Bytes>,
         /// Whether the node still owed an answer on this stream.
         stream_was_busy: bool,
+        /// What QUERY, EXECUTE and BATCH say beside the statement.
+        asked: Option<Asked>,
     },
     /// A response envelope was encoded.
     Response {
@@ -265,6 +287,11 @@ pub enum Observation {
         error: Option<i32>,
         /// The `nonce` of the request.
         nonce: Option<Bytes>,
+    },
+    /// An answer was sent on another stream, or with a flipped bit, on purpose: the connection must not outlive it.
+    Spoiled {
+        /// The connection.
+        client: ClientId,
     },
     /// A client registered for events.
     Registered {

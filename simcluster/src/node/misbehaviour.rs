@@ -9,10 +9,22 @@ use crate::protocol::{
 use bytes::Bytes;
 use std::sync::Arc;
 
+/// What happens to the next answer of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoil {
+    /// It is sent on another stream.
+    Misdirect,
+    /// One of its bits flips.
+    Corrupt,
+}
+
 impl Node {
     pub(super) fn handle_misbehaviour(&mut self, misbehaviour: Misbehaviour, outputs: &mut Vec<Output>) {
         match misbehaviour {
             Misbehaviour::ForeignAnswer => self.send_foreign_answers(outputs),
+            Misbehaviour::MisdirectAnswer => self.spoil(Spoil::Misdirect),
+            Misbehaviour::CorruptAnswer => self.spoil(Spoil::Corrupt),
+            Misbehaviour::RejectLogins(rejects) => self.rejects_logins = rejects,
             Misbehaviour::ForgetPrepared => self.prepared.clear(),
             Misbehaviour::ForceAnswers { answer, statements } => self.forced.push_back((answer, statements)),
             Misbehaviour::EmptyPages { pages } => self.empty_pages = pages,
@@ -66,6 +78,14 @@ impl Node {
             });
         }
         None
+    }
+
+    fn spoil(&mut self, how: Spoil) {
+        for state in self.clients.values_mut().filter(|state| state.stage == Stage::Ready) {
+            if how == Spoil::Misdirect || state.codec.is_checked() {
+                state.spoils = Some(how);
+            }
+        }
     }
 
     fn send_foreign_answers(&self, outputs: &mut Vec<Output>) {

@@ -25,7 +25,7 @@ mod tracing;
 pub use config::NodeConfig;
 pub use lifecycle::Durable;
 pub use message::{
-    ClientId, ClientOutput, ForcedAnswer, GossipState, Input, Misbehaviour, NodeStatus, Observation, Output,
+    Asked, ClientId, ClientOutput, ForcedAnswer, GossipState, Input, Misbehaviour, NodeStatus, Observation, Output,
     PeerMessage,
 };
 
@@ -66,6 +66,7 @@ pub struct Node {
     dice: Dice,
     /// What the next coordinated statements are answered with, and how many of them.
     forced: VecDeque<(ForcedAnswer, u32)>,
+    rejects_logins: bool,
     /// How many continued pages are still to be answered empty.
     empty_pages: u32,
 }

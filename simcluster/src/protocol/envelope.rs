@@ -129,6 +129,12 @@ impl Codec {
         self.version.unwrap_or(self.version_max)
     }
 
+    /// Whether what is sent has checksums: v5 segments do.
+    #[must_use]
+    pub const fn is_checked(&self) -> bool {
+        self.is_segmented
+    }
+
     /// Switches to what STARTUP negotiated: compression, and segments on v5. Call it between the STARTUP request and
     /// the next call of [`Codec::next`]; in v5 the reply to STARTUP is encoded before.
     pub fn start(&mut self, compression: Option<Compression>) {

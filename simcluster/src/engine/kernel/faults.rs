@@ -33,6 +33,12 @@ impl World {
             Fault::FalseStatus { node, about, up } => {
                 self.misbehave(*node, Misbehaviour::FalseStatus { about: *about, up: *up });
             }
+            Fault::ForceAnswers { node, answer, statements } => {
+                self.misbehave(*node, Misbehaviour::ForceAnswers { answer: *answer, statements: *statements });
+            }
+            Fault::MisdirectAnswer { node } => self.misbehave(*node, Misbehaviour::MisdirectAnswer),
+            Fault::CorruptAnswer { node } => self.misbehave(*node, Misbehaviour::CorruptAnswer),
+            Fault::RejectLogins { node } => self.misbehave(*node, Misbehaviour::RejectLogins(true)),
             _ => self.change_topology(fault),
         }
         self.settle();
@@ -46,6 +52,11 @@ impl World {
         self.record(Kind::Fault, Party::Node(node), Party::World, fault.name().as_bytes(), || format!("{fault} ends"));
         self.note(node, self.now, LedgerFact::FaultEnded(fault.clone()));
         self.apply_faults();
+        if let Fault::RejectLogins { node } = fault
+            && !self.faults.node(*node).is_some_and(|faults| faults.rejects_logins)
+        {
+            self.misbehave(*node, Misbehaviour::RejectLogins(false));
+        }
         self.settle();
     }
 
@@ -119,6 +130,9 @@ impl World {
         let process = if is_paused { ProcessState::Paused } else { ProcessState::Running };
         self.network.set_process(self.now, node, process);
         self.carry_out(node, self.now, outputs);
+        if self.faults.node(node).is_some_and(|faults| faults.rejects_logins) {
+            self.misbehave(node, Misbehaviour::RejectLogins(true));
+        }
     }
 
     fn set_paused(&mut self, node: NodeId, is_paused: bool) {

@@ -368,6 +368,13 @@ impl World {
                 let misbehaviour = Misbehaviour::FalseStatus { about: *about, up: *up };
                 self.handle(*node, Input::Misbehave(misbehaviour));
             }
+            Fault::ForceAnswers { node, answer, statements } => {
+                let misbehaviour = Misbehaviour::ForceAnswers { answer: *answer, statements: *statements };
+                self.handle(*node, Input::Misbehave(misbehaviour));
+            }
+            Fault::MisdirectAnswer { node } => self.handle(*node, Input::Misbehave(Misbehaviour::MisdirectAnswer)),
+            Fault::CorruptAnswer { node } => self.handle(*node, Input::Misbehave(Misbehaviour::CorruptAnswer)),
+            Fault::RejectLogins { node } => self.handle(*node, Input::Misbehave(Misbehaviour::RejectLogins(true))),
             Fault::Decommission { node } => self.handle(*node, Input::Decommission),
             _ => {}
         }
@@ -376,6 +383,9 @@ impl World {
     fn end_fault(&mut self, fault: &Fault) {
         if self.faults.end(fault) {
             self.apply_faults();
+            if let Fault::RejectLogins { node } = fault {
+                self.handle(*node, Input::Misbehave(Misbehaviour::RejectLogins(false)));
+            }
         }
     }
 

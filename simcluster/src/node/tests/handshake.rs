@@ -184,7 +184,8 @@ fn requests_are_told_to_the_ledger_with_their_nonce() {
         stream,
         opcode: opcode::REGISTER,
         nonce: nonce.clone(),
-        stream_was_busy: false
+        stream_was_busy: false,
+        asked: None,
     }));
     assert!(seen(&Observation::Response { client, stream, opcode: opcode::READY, error: None, nonce }));
 }
