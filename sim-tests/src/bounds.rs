@@ -52,9 +52,16 @@ impl Bounds {
             reconnect,
             control,
             metadata,
-            settle: gossip + detect + reconnect.max(control) + metadata,
+            settle: gossip + detect + reconnect.max(control) + metadata + moving(plan),
         }
     }
+}
+
+/// How long nodes that join or leave may still take when the last fault is over: Cassandra's ring delay, and what the
+/// others need to learn of it.
+fn moving(plan: &Plan) -> Duration {
+    let moves = plan.faults.iter().any(|planned| planned.fault.changes_topology());
+    if moves { Duration::from_secs(45) } else { Duration::ZERO }
 }
 
 /// The driver's limit of one internal query.

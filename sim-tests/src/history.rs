@@ -80,7 +80,7 @@ impl Call {
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         match &self.outcome {
-            Some(Ok(Answer::Registered { applied, .. })) => *applied,
+            Some(Ok(Answer::Registered { applied, .. } | Answer::Swapped { applied, .. })) => *applied,
             Some(Ok(_)) | None => true,
             Some(Err(failed)) => matches!(failed.certainty, Certainty::MaybeApplied | Certainty::Applied),
         }
@@ -104,6 +104,26 @@ pub enum Answer {
     Entries(Vec<EntryRead>),
     /// A counter's value.
     Plays(i64),
+    /// A table was created.
+    Changed {
+        /// Whether the driver says that all nodes agree.
+        agreed: bool,
+        /// Whether the session's metadata has the table.
+        knows: bool,
+    },
+    /// A swap was decided.
+    Swapped {
+        /// Whether this call moved the account.
+        applied: bool,
+        /// From which version it would.
+        expected: i32,
+        /// Where the account is now.
+        now: AccountRead,
+    },
+    /// An account was read.
+    Account(AccountRead),
+    /// All columns of a song that hold texts, by name.
+    All(Vec<(String, String)>),
     /// A registration was decided.
     Registered {
         /// Whether this call registered the name.
@@ -111,6 +131,15 @@ pub enum Answer {
         /// Else the operation that holds it.
         owner: Option<u32>,
     },
+}
+
+/// What an account's row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AccountRead {
+    /// How often it was moved; -1 if there is no row.
+    pub version: i32,
+    /// The operation that moved it last.
+    pub operation: u32,
 }
 
 /// What a song's row says.

@@ -49,6 +49,22 @@ pub enum Wire {
         opcode: u8,
         /// Of which call.
         nonce: Option<Nonce>,
+        /// What it asks for, if it carries a statement.
+        asked: Option<Asked>,
+    },
+    /// A client began to connect to a node.
+    Dialled {
+        /// The session's name.
+        client: String,
+        /// The address, as text.
+        address: String,
+        /// Whether any node has it.
+        is_known: bool,
+    },
+    /// An answer was sent on another stream, or with a flipped bit, on purpose.
+    Spoiled {
+        /// On which connection.
+        connection: u64,
     },
     /// A response left.
     Response {
@@ -100,6 +116,15 @@ pub enum Wire {
     },
     /// Something else worth a line in a story.
     Note(String),
+}
+
+/// What a request asks for beside its statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The consistency level, as in the protocol.
+    pub consistency: u16,
+    /// The write time, in microseconds.
+    pub timestamp: Option<i64>,
 }
 
 /// Protocol opcodes that carry statements, and the ones checkers name.

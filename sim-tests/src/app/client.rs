@@ -3,16 +3,17 @@
 //! Only the driver's public API is used, the way its documentation shows. Each call carries its nonce in the custom
 //! payload and answers with the nonces that came back.
 
-use super::{KEYSPACE, album, entry_orders, entry_title, numbers_in, operation_of, playlist_id, song_id, tag, title};
-use crate::history::{Answer, Certainty, EntryRead, Failed, Nonce, SongRead};
-use crate::plan::{Action, Compression, DriverSettings, Level};
+use super::{
+    KEYSPACE, album, entry_orders, entry_title, note, numbers_in, operation_of, playlist_id, song_id, tag, title,
+};
+use crate::history::{AccountRead, Answer, Certainty, EntryRead, Failed, Nonce, SongRead};
+use crate::plan::{Action, Compression, Level, Plan, RetryChoice};
 use bytes::Bytes;
 use helenus::env::Instant;
 use helenus::topology::KeyspaceFilter;
 use helenus::{Environment, Error, PreparedStatement, QueryResult, Session};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -24,11 +25,8 @@ pub const LOCAL_DATACENTER: &str = "dc1";
 /// # Errors
 ///
 /// As [`helenus::SessionBuilder::connect`].
-pub async fn connect(
-    settings: &DriverSettings,
-    environment: Environment,
-    contact_points: &[SocketAddr],
-) -> Result<Session, Error> {
+pub async fn connect(plan: &Plan, environment: Environment, contact_points: &[String]) -> Result<Session, Error> {
+    let settings = &plan.driver;
     let ms = Duration::from_millis;
     let compression = match settings.compression {
         Compression::None => None,
@@ -36,7 +34,7 @@ pub async fn connect(
         Compression::Snappy => Some(helenus::protocol::compression::Compression::Snappy),
     };
     let mut builder = Session::builder()
-        .contact_points(contact_points.iter().map(ToString::to_string))
+        .contact_points(contact_points.iter().cloned())
         .environment(environment)
         .local_datacenter(LOCAL_DATACENTER)
         .request_timeout(ms(settings.request_timeout_ms))
@@ -53,6 +51,7 @@ pub async fn connect(
         // Nothing asks for the server's own tables, and a run connects many times.
         .keyspace_filter(KeyspaceFilter::all().except(["system*"]))
         .page_size(settings.page_size)
+        .protocol_version(version(settings.protocol_version))
         .connections_per_node(settings.connections_per_node as usize)
         .in_flight_max(settings.in_flight_max as usize)
         // Orphans must be able to reach their limit, else a connection full of them would never be replaced.
@@ -60,8 +59,36 @@ pub async fn connect(
     if let Some(compression) = compression {
         builder = builder.compression(compression);
     }
+    if plan.cluster.authentication {
+        builder = builder.credentials(USER, PASSWORD);
+    }
+    if settings.speculation_ms > 0 {
+        builder = builder.speculative_execution(Arc::new(helenus::policy::ConstantSpeculation {
+            max_extra: settings.speculations_max,
+            delay: ms(settings.speculation_ms),
+        }));
+    }
+    builder = match settings.retry {
+        RetryChoice::Default => builder,
+        RetryChoice::Fallthrough => builder.retry(Arc::new(helenus::policy::Fallthrough)),
+        RetryChoice::BackOff => builder.retry(Arc::new(helenus::policy::ExponentialBackOff::default())),
+    };
     builder.connect().await
 }
+
+const fn version(number: u8) -> helenus::ProtocolVersion {
+    match number {
+        3 => helenus::ProtocolVersion::V3,
+        4 => helenus::ProtocolVersion::V4,
+        _ => helenus::ProtocolVersion::V5,
+    }
+}
+
+/// The user of clusters that demand a login.
+pub const USER: &str = "songs";
+
+/// Its password.
+pub const PASSWORD: &str = "of experience";
 
 /// The application in one session.
 #[derive(Clone)]
@@ -76,6 +103,11 @@ pub struct App {
     play: PreparedStatement,
     read_plays: PreparedStatement,
     register: PreparedStatement,
+    swap: PreparedStatement,
+    read_account: PreparedStatement,
+    read_all: PreparedStatement,
+    /// The last version of each account that this session has heard of.
+    versions: Arc<Mutex<BTreeMap<u32, i32>>>,
 }
 
 /// What one call brought, beside its outcome.
@@ -89,6 +121,20 @@ pub struct Performed {
     pub pages: Vec<usize>,
     /// The longest wait for one response.
     pub longest_wait: Duration,
+}
+
+impl Performed {
+    /// A call that the application has given up and dropped: nobody knows what became of it.
+    #[must_use]
+    pub fn dropped() -> Self {
+        let failed = Failed {
+            certainty: Certainty::MaybeApplied,
+            kind: "Dropped".to_owned(),
+            message: "the application dropped the call".to_owned(),
+            attempts: 0,
+        };
+        Self { outcome: Err(failed), mirrored: Vec::new(), pages: Vec::new(), longest_wait: Duration::ZERO }
+    }
 }
 
 impl App {
@@ -115,6 +161,14 @@ impl App {
             register: session
                 .prepare(statement("INSERT INTO ks.users (name, operation) VALUES (?, ?) IF NOT EXISTS"))
                 .await?,
+            swap: session
+                .prepare(statement("UPDATE ks.accounts SET version = ?, operation = ? WHERE name = ? IF version = ?"))
+                .await?,
+            read_account: session
+                .prepare(statement("SELECT version, operation FROM ks.accounts WHERE name = ?"))
+                .await?,
+            read_all: session.prepare(statement("SELECT * FROM ks.songs WHERE id = ?")).await?,
+            versions: Arc::default(),
             session,
         })
     }
@@ -155,6 +209,12 @@ impl App {
             Action::Play { song } => self.play(trip, song).await,
             Action::ReadPlays { song } => self.read_plays(trip, song).await,
             Action::Register { user } => self.register(trip, user).await,
+            Action::Swap { account } => self.swap(trip, account).await,
+            Action::ReadAccount { account } => self.read_account(trip, account).await,
+            Action::AddColumn => self.alter(trip, format!("ADD {} text", note(operation_of(trip.nonce)))).await,
+            Action::DropColumn { of } => self.alter(trip, format!("DROP {}", note(of))).await,
+            Action::WriteNote { song, of } => self.write_note(trip, song, of).await,
+            Action::ReadAll { song } => self.read_all(trip, song).await,
             Action::CreateTable => self.create_table(trip).await,
             Action::Mistype { song } => self.mistype(trip, song).await,
         }
@@ -301,8 +361,85 @@ impl App {
             "CREATE TABLE IF NOT EXISTS {KEYSPACE}.extra_{} (id int PRIMARY KEY, note text)",
             operation_of(trip.nonce)
         );
+        let result = trip.take(self.session.query(text).custom_payload(trip.payload()).execute()).await?;
+        let name = format!("extra_{}", operation_of(trip.nonce));
+        let snapshot = self.session.cluster();
+        let knows = snapshot.keyspace(KEYSPACE).is_some_and(|keyspace| keyspace.tables.contains_key(&name));
+        Ok(Answer::Changed { agreed: result.is_schema_agreed(), knows })
+    }
+
+    /// Creates an account with version 0 before the run begins.
+    ///
+    /// # Errors
+    ///
+    /// Of the statement.
+    pub async fn open_account(&self, account: u32) -> Result<(), Error> {
+        let text = format!("INSERT INTO {KEYSPACE}.accounts (name, version, operation) VALUES (?, 0, 0)");
+        let query = self.session.query(text).bind((super::account_name(account),)).idempotent(true);
+        query.consistency(helenus::Consistency::All).timestamp(1).execute().await?;
+        Ok(())
+    }
+
+    async fn swap(&self, trip: &mut Trip, account: u32) -> Result<Answer, Error> {
+        let known = |app: &Self| app.versions.lock().unwrap_or_else(PoisonError::into_inner).get(&account).copied();
+        let expected = known(self).unwrap_or(0);
+        let operation = i32::try_from(operation_of(trip.nonce)).unwrap_or(i32::MAX);
+        let values = (expected + 1, operation, super::account_name(account), expected);
+        let query = self.session.query(&self.swap).bind(values);
+        let result = trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        let applied = result.was_applied();
+        let now = if applied {
+            AccountRead { version: expected + 1, operation: operation_of(trip.nonce) }
+        } else {
+            account_of(result.rows::<helenus::value::CqlRow>()?.next().transpose()?.as_ref())?
+        };
+        self.learn(account, now.version);
+        Ok(Answer::Swapped { applied, expected, now })
+    }
+
+    async fn read_account(&self, trip: &mut Trip, account: u32) -> Result<Answer, Error> {
+        let query = self.session.query(&self.read_account).bind((super::account_name(account),)).idempotent(true);
+        let query = query.consistency(helenus::Consistency::Serial).custom_payload(trip.payload());
+        let result = trip.take(query.execute()).await?;
+        let read = account_of(result.rows::<helenus::value::CqlRow>()?.next().transpose()?.as_ref())?;
+        self.learn(account, read.version);
+        Ok(Answer::Account(read))
+    }
+
+    fn learn(&self, account: u32, version: i32) {
+        let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = versions.entry(account).or_insert(version);
+        *known = version.max(*known);
+    }
+
+    async fn alter(&self, trip: &mut Trip, what: String) -> Result<Answer, Error> {
+        let text = format!("ALTER TABLE {KEYSPACE}.songs {what}");
         trip.take(self.session.query(text).custom_payload(trip.payload()).execute()).await?;
         Ok(Answer::Written)
+    }
+
+    async fn write_note(&self, trip: &mut Trip, song: u32, of: u32) -> Result<Answer, Error> {
+        let text = format!("UPDATE {KEYSPACE}.songs SET {} = ? WHERE id = ?", note(of));
+        let query = self.session.query(text).bind((note(of), song_id(song))).idempotent(true);
+        trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        Ok(Answer::Written)
+    }
+
+    async fn read_all(&self, trip: &mut Trip, song: u32) -> Result<Answer, Error> {
+        let query = self.session.query(&self.read_all).bind((song_id(song),)).idempotent(true);
+        let result = trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        let columns: Vec<String> = result.columns().iter().map(|column| column.name.to_string()).collect();
+        let Some(row) = result.rows::<helenus::value::CqlRow>()?.next().transpose()? else {
+            return Ok(Answer::All(Vec::new()));
+        };
+        let mut texts = Vec::new();
+        for name in columns {
+            let is_text = matches!(name.as_str(), "title" | "album" | "artist") || name.starts_with("note_");
+            if is_text && let Some(text) = row.get::<Option<String>>(&name)? {
+                texts.push((name, text));
+            }
+        }
+        Ok(Answer::All(texts))
     }
 
     async fn mistype(&self, trip: &mut Trip, song: u32) -> Result<Answer, Error> {
@@ -310,6 +447,15 @@ impl App {
         trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
         Ok(Answer::Written)
     }
+}
+
+/// What the row of an account, or of a swap that was not applied, says.
+fn account_of(row: Option<&helenus::value::CqlRow>) -> Result<AccountRead, Error> {
+    let number = |name: &str| row.map(|row| row.get::<Option<i32>>(name)).transpose();
+    Ok(AccountRead {
+        version: number("version")?.flatten().unwrap_or(-1),
+        operation: number("operation")?.flatten().and_then(|operation| u32::try_from(operation).ok()).unwrap_or(0),
+    })
 }
 
 /// One call on its way: what it sends along, what it notes.

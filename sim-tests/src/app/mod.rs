@@ -31,6 +31,7 @@ pub fn schema(replication: &str) -> Vec<String> {
         ),
         format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.plays (song uuid PRIMARY KEY, plays counter)"),
         format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.users (name text PRIMARY KEY, operation int)"),
+        format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.accounts (name text PRIMARY KEY, version int, operation int)"),
     ]
 }
 
@@ -62,6 +63,18 @@ pub fn number_of(id: Uuid) -> u32 {
 #[must_use]
 pub fn user_name(user: u32) -> String {
     format!("user-{user}")
+}
+
+/// An account's name.
+#[must_use]
+pub fn account_name(account: u32) -> String {
+    format!("account-{account}")
+}
+
+/// The column that an operation adds, which is also what is written into it.
+#[must_use]
+pub fn note(operation: u32) -> String {
+    format!("note_{operation:06}")
 }
 
 /// A song's title: padded, so that of two values with equal timestamps all columns choose the same operation.

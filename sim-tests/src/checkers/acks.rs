@@ -1,18 +1,53 @@
 //! I48, the data: what was acknowledged is there at its level, what was refused is not, and reads see both.
 //!
-//! Plain rows are last-write-wins registers. A write's timestamp is given when it is submitted, and all sessions of a
-//! run share one calendar, so of two writes the one submitted later wins; writes submitted within
-//! [`TIMESTAMP_SLACK`] of each other may win either way.
+//! Plain rows are last-write-wins registers: of two writes the one with the greater timestamp wins, of equal ones either.
+//! The timestamps are those that nodes were sent, whatever the clocks of clients showed.
+//!
+//! While data move to other nodes a copy of each row may rightly be missing: a node that joins reads from those that
+//! are there, a machine that died for good takes its copies with it.
 
 use super::{Class, Evidence, Failure};
 use crate::app;
-use crate::history::{Answer, Call};
+use crate::history::{Answer, Call, Nonce};
 use crate::plan::Action;
+use crate::wire::{Asked, Wire};
+use simcluster::fault::Fault;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// Monotonic timestamps may run ahead of the clock by a microsecond per call.
-const TIMESTAMP_SLACK: Duration = Duration::from_millis(1);
+/// The timestamp of each call, as the first node saw it.
+type Stamps = BTreeMap<Nonce, i64>;
+
+fn stamps(evidence: &Evidence<'_>) -> Stamps {
+    let mut stamps = Stamps::new();
+    for fact in evidence.wire {
+        if let Wire::Request { nonce: Some(nonce), asked: Some(Asked { timestamp: Some(timestamp), .. }), .. } =
+            fact.what
+        {
+            stamps.entry(nonce).or_insert(timestamp);
+        }
+    }
+    stamps
+}
+
+/// Whether one write surely loses against another.
+fn is_older(stamps: &Stamps, one: &Call, other: &Call) -> bool {
+    match (stamps.get(&one.nonce), stamps.get(&other.nonce)) {
+        (Some(one), Some(other)) => one < other,
+        _ => one.submitted + SUBMISSION_SLACK < other.submitted,
+    }
+}
+
+/// Calls whose timestamps are not known are ordered by their submission, not closer than this.
+const SUBMISSION_SLACK: Duration = Duration::from_millis(1);
+
+/// How many copies of a row may be missing because nodes came and went.
+fn copies_moved(evidence: &Evidence<'_>) -> u32 {
+    let moves = evidence.plan.faults.iter().filter(|planned| {
+        matches!(planned.fault, Fault::Join { .. } | Fault::Decommission { .. } | Fault::Replace { .. })
+    });
+    u32::try_from(moves.count()).unwrap_or(u32::MAX)
+}
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Failure> {
     let mut failures = check_song_reads(evidence);
@@ -46,6 +81,7 @@ fn song_writes<'a>(evidence: &Evidence<'a>) -> BTreeMap<u32, BTreeMap<u32, &'a C
 
 /// Why a register cannot hold the value of `found`, given its writes and those that must be visible.
 fn register_problem<'a>(
+    stamps: &Stamps,
     writes: &BTreeMap<u32, &Call>,
     found: Option<u32>,
     mut must_be_visible: impl Iterator<Item = &'a Call>,
@@ -60,28 +96,29 @@ fn register_problem<'a>(
             Some(call) => Some(*call),
         },
     };
-    let lost = must_be_visible
-        .find(|acked| written.is_none_or(|written| written.submitted + TIMESTAMP_SLACK < acked.submitted))?;
+    let lost = must_be_visible.find(|acked| written.is_none_or(|written| is_older(stamps, written, acked)))?;
     let found = found.map_or_else(|| "nothing".to_owned(), |operation| format!("the value of operation {operation}"));
     Some(format!("{found} is there although {} was acknowledged later", lost.nonce))
 }
 
 fn check_songs(evidence: &Evidence<'_>) -> Vec<Failure> {
     let Some(truth) = evidence.truth else { return Vec::new() };
+    let (stamps, moved) = (stamps(evidence), copies_moved(evidence));
     let mut failures = Vec::new();
     for (song, writes) in song_writes(evidence) {
-        let acked = || writes.values().copied().filter(|call| call.is_ok());
+        let needed = |call: &Call| call.level.block_for(&evidence.plan.cluster).saturating_sub(moved);
+        let acked = || writes.values().copied().filter(|call| call.is_ok() && needed(call) > 0);
         let found = truth.songs.get(&song).copied();
-        if let Some(problem) = register_problem(&writes, found, acked()) {
+        if let Some(problem) = register_problem(&stamps, &writes, found, acked()) {
             failures.push(failure(end(evidence), format!("song {song}: {problem}")));
             continue;
         }
         let Some(copies) = truth.song_copies.get(&song) else { continue };
         for call in acked() {
-            let needed = call.level.block_for(&evidence.plan.cluster);
+            let needed = needed(call);
             let holders = copies
                 .values()
-                .filter(|copy| register_problem(&writes, **copy, std::iter::once(call)).is_none())
+                .filter(|copy| register_problem(&stamps, &writes, **copy, std::iter::once(call)).is_none())
                 .count();
             if u32::try_from(holders).unwrap_or(u32::MAX) < needed {
                 failures.push(failure(
@@ -98,6 +135,7 @@ fn check_songs(evidence: &Evidence<'_>) -> Vec<Failure> {
 }
 
 fn check_song_reads(evidence: &Evidence<'_>) -> Vec<Failure> {
+    let (stamps, moved) = (stamps(evidence), copies_moved(evidence));
     let writes = song_writes(evidence);
     let none = BTreeMap::new();
     let mut failures = Vec::new();
@@ -106,12 +144,13 @@ fn check_song_reads(evidence: &Evidence<'_>) -> Vec<Failure> {
         let writes = writes.get(song).unwrap_or(&none);
         let visible = writes.values().copied().filter(|write| {
             write.is_ok()
+                && moved == 0
                 && write.completed_before(read.submitted)
                 && write.level.overlaps(read.level, &evidence.plan.cluster)
         });
         let (title, album) = row.as_ref().map_or((None, None), |row| (row.title_of, row.album_of));
         let problem = if title == album {
-            register_problem(writes, title, visible)
+            register_problem(&stamps, writes, title, visible)
         } else {
             Some(format!("the title is of operation {title:?} and the album of {album:?}"))
         };
@@ -127,19 +166,20 @@ fn check_song_reads(evidence: &Evidence<'_>) -> Vec<Failure> {
 
 fn check_tags(evidence: &Evidence<'_>) -> Vec<Failure> {
     let Some(truth) = evidence.truth else { return Vec::new() };
+    let (stamps, moved) = (stamps(evidence), copies_moved(evidence));
     let mut failures = Vec::new();
     for add in evidence.calls {
         let Action::AddTag { song } = add.action else { continue };
         let tag = app::operation_of(add.nonce);
         let present = truth.tags.get(&song).is_some_and(|tags| tags.contains(&tag));
         let removals = || evidence.calls.iter().filter(|call| call.action == Action::RemoveTag { song, of: tag });
-        let removed = removals().any(|call| call.is_ok() && call.submitted > add.submitted + TIMESTAMP_SLACK);
+        let removed = removals().any(|call| call.is_ok() && is_older(&stamps, add, call));
         let maybe_removed = removals().any(Call::may_have_happened);
         let problem = if present && !add.may_have_happened() {
             "is there although adding it was reported as not applied"
         } else if present && removed {
             "is there although its removal was acknowledged later"
-        } else if !present && add.is_ok() && !maybe_removed {
+        } else if !present && add.is_ok() && !maybe_removed && add.level.block_for(&evidence.plan.cluster) > moved {
             "is missing although it was acknowledged and nobody removed it"
         } else {
             continue;
@@ -152,6 +192,7 @@ fn check_tags(evidence: &Evidence<'_>) -> Vec<Failure> {
 fn check_entries(evidence: &Evidence<'_>) -> Vec<Failure> {
     let Some(truth) = evidence.truth else { return Vec::new() };
     let mut failures = Vec::new();
+    let moved = copies_moved(evidence);
     let mut possible: BTreeMap<u32, BTreeSet<i32>> = BTreeMap::new();
     for append in evidence.calls {
         let Action::AppendToPlaylist { playlist, entries } = append.action else { continue };
@@ -161,6 +202,7 @@ fn check_entries(evidence: &Evidence<'_>) -> Vec<Failure> {
             possible.entry(playlist).or_default().extend(orders.clone());
         }
         if append.is_ok()
+            && append.level.block_for(&evidence.plan.cluster) > moved
             && let Some(lost) = orders.find(|order| there.is_none_or(|there| !there.contains(order)))
         {
             failures.push(failure(

@@ -56,7 +56,7 @@ fn check_wire(evidence: &Evidence<'_>) -> Vec<Failure> {
 fn proves_not_executed(code: i32, action: &Action) -> bool {
     match code {
         // A lightweight transaction may have got a promise or a proposal through before.
-        error_code::UNAVAILABLE => !matches!(action, Action::Register { .. }),
+        error_code::UNAVAILABLE => !action.is_conditional(),
         error_code::IS_BOOTSTRAPPING => true,
         code => code >= error_code::STATEMENT_ERRORS,
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Failure> {
     // What a node or fault ends becomes known to the client when the bytes arrive, which a cut may delay.
-    let cuts = ["cut-client", "partition", "slow-link", "pause"];
+    let cuts = ["cut-client", "partition", "slow-link", "pause", "replace"];
     let arrives = !evidence.plan.faults.iter().any(|fault| cuts.contains(&fault.kind().as_str()) || is_silent(fault));
     let mut closed: BTreeMap<u64, Duration> = BTreeMap::new();
     for fact in evidence.wire {

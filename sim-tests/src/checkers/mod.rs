@@ -5,12 +5,17 @@
 
 mod acks;
 mod at_most_once;
+mod attempts;
 mod attribution;
 mod certainty;
 mod completion;
+mod control;
 mod dead_peers;
+mod dials;
 mod isolation;
+mod lwt;
 mod scan;
+mod schema;
 mod streams;
 
 use crate::bounds::Bounds;
@@ -118,21 +123,34 @@ impl Failure {
 pub type Checker = fn(&Evidence<'_>) -> Vec<Failure>;
 
 /// The ids and functions of all checkers over finished runs.
-pub const FINISHED: [(&str, Checker); 10] = [
+pub const FINISHED: [(&str, Checker); 23] = [
     ("I1", attribution::check),
     ("I2", completion::check),
     ("I3", streams::check_reuse),
     ("I5", streams::check_foreign_answers),
     ("I8", at_most_once::check),
+    ("I9", attempts::check_bounded),
+    ("I11", attempts::check_deadline),
+    ("I12", attempts::check_consistency),
+    ("I14", attempts::check_timestamps),
+    ("I15", attempts::check_speculation),
+    ("I23", dials::check_known),
+    ("I24", dials::check_pool_bound),
+    ("I25", dials::check_back_off),
     ("I26", dead_peers::check),
     ("I27", isolation::check),
+    ("I29", control::check_register_first),
+    ("I31", control::check_economy),
+    ("I35", schema::check_agreement),
+    ("I36", attempts::check_repreparation),
+    ("I37", schema::check_decoding),
     ("I39", scan::check),
     ("I41", streams::check_violations),
     ("I48", acks::check),
 ];
 
 /// The ids of the invariants that are watched while a run is alive (in `run`).
-pub const WATCHED: [&str; 8] = ["I16", "I17", "I19", "I28", "I30", "I43", "I46", "I47"];
+pub const WATCHED: [&str; 12] = ["I16", "I17", "I19", "I20", "I21", "I22", "I28", "I30", "I43", "I44", "I46", "I47"];
 
 /// The ids of all checkers, in order.
 #[must_use]
@@ -150,6 +168,7 @@ pub fn check_all(evidence: &Evidence<'_>) -> Vec<Failure> {
         failures.extend(checker(evidence).into_iter().take(FAILURES_PER_CHECKER));
     }
     failures.extend(certainty::check(evidence).into_iter().take(FAILURES_PER_CHECKER));
+    failures.extend(lwt::check(evidence).into_iter().take(FAILURES_PER_CHECKER));
     failures
 }
 
@@ -203,7 +222,18 @@ pub(crate) mod samples {
 
     pub(crate) fn request(at: u64, connection: u64, nonce: u64) -> Fact {
         let nonce = Some(Nonce(nonce));
-        fact(at, Wire::Request { connection, stream: 1, opcode: crate::wire::opcode::EXECUTE, nonce })
+        fact(at, Wire::Request { connection, stream: 1, opcode: crate::wire::opcode::EXECUTE, nonce, asked: None })
+    }
+
+    /// A request for a statement at a level (as in the protocol), with a write time.
+    pub(crate) fn asking(at: u64, node: u32, nonce: u64, consistency: u16, timestamp: i64) -> Fact {
+        let asked = Some(crate::wire::Asked { consistency, timestamp: Some(timestamp) });
+        let mut fact = request(at, u64::from(node), nonce);
+        fact.node = node;
+        if let Wire::Request { asked: what, .. } = &mut fact.what {
+            *what = asked;
+        }
+        fact
     }
 
     pub(crate) fn response(at: u64, connection: u64, nonce: u64, error: Option<i32>) -> Fact {

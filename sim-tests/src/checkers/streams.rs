@@ -42,7 +42,7 @@ pub(super) fn check_reuse(evidence: &Evidence<'_>) -> Vec<Failure> {
     failures
 }
 
-/// I5: an answer on a stream without a request closes that connection.
+/// I5: an answer on a stream without a request, or one whose checksum is wrong, closes that connection.
 ///
 /// (That it closes nothing else is visible as I27 and I19 failures of the other connections' calls.)
 pub(super) fn check_foreign_answers(evidence: &Evidence<'_>) -> Vec<Failure> {
@@ -68,6 +68,11 @@ pub(super) fn check_foreign_answers(evidence: &Evidence<'_>) -> Vec<Failure> {
                 ready.remove(connection);
                 suspects.retain(|suspect| suspect.1 != *connection);
             }
+            Wire::Spoiled { connection } => {
+                if let Some(node) = ready.get(connection) {
+                    suspects.push((fact.at, *connection, *node));
+                }
+            }
             Wire::ForeignAnswer => {
                 let here = ready.iter().filter(|(_, node)| **node == fact.node);
                 suspects.extend(here.map(|(connection, node)| (fact.at, *connection, *node)));
@@ -81,7 +86,7 @@ pub(super) fn check_foreign_answers(evidence: &Evidence<'_>) -> Vec<Failure> {
                 "I5",
                 Class::Safety,
                 at,
-                format!("connection {connection} to node {node} survived an answer to no request"),
+                format!("connection {connection} to node {node} survived an answer to no request, or a corrupt one"),
             ));
         }
     }

@@ -72,7 +72,15 @@ impl Plan {
         text::print(self)
     }
 
-    /// How many nodes the cluster has.
+    /// The highest number that a node ever has: those that join come after the first ones.
+    #[must_use]
+    pub fn highest_node(&self) -> u32 {
+        let newcomers =
+            self.faults.iter().filter(|planned| matches!(planned.fault, Fault::Join { .. } | Fault::Replace { .. }));
+        newcomers.flat_map(PlannedFault::nodes).max().unwrap_or(0).max(self.nodes())
+    }
+
+    /// How many nodes the cluster has at the start.
     #[must_use]
     pub fn nodes(&self) -> u32 {
         self.cluster.datacenters.iter().sum()
@@ -118,6 +126,12 @@ pub struct ClusterShape {
     pub protocol_version_max: u8,
     /// What the nodes call themselves, as in `5.0.8`.
     pub release: String,
+    /// Whether clients must log in.
+    #[serde(default)]
+    pub authentication: bool,
+    /// Whether a restarted node has forgotten its prepared statements.
+    #[serde(default)]
+    pub forget_prepared_on_restart: bool,
 }
 
 /// The settings of every session of a run.
@@ -152,6 +166,36 @@ pub struct DriverSettings {
     pub in_flight_max: u32,
     /// `none`, `lz4` or `snappy`.
     pub compression: Compression,
+    /// The highest protocol version that is asked for.
+    #[serde(default = "newest_version")]
+    pub protocol_version: u8,
+    /// How long idempotent calls wait before another node is asked as well; 0 = never.
+    #[serde(default)]
+    pub speculation_ms: u64,
+    /// How many executions are added at most.
+    #[serde(default)]
+    pub speculations_max: u32,
+    /// `default`, `fallthrough` or `back-off`.
+    #[serde(default)]
+    pub retry: RetryChoice,
+    /// Whether the contact point is the cluster's name instead of its addresses.
+    #[serde(default)]
+    pub contact_by_name: bool,
+}
+
+const fn newest_version() -> u8 {
+    5
+}
+
+/// Which policy repeats failed attempts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the variants are the policies' own names")]
+pub enum RetryChoice {
+    #[default]
+    Default,
+    Fallthrough,
+    BackOff,
 }
 
 /// What the bodies are compressed with.
@@ -172,6 +216,9 @@ pub struct Workload {
     pub static_playlists: u32,
     /// Entries of each of them.
     pub static_entries: u32,
+    /// Accounts that exist, each with version 0.
+    #[serde(default)]
+    pub accounts: u32,
 }
 
 /// How long the phases last, in simulated time.
@@ -197,6 +244,9 @@ pub struct Operation {
     pub client: u32,
     /// At which consistency level.
     pub level: Level,
+    /// How long the application waits before it drops the call; absent if it never does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drop_after_ms: Option<u64>,
     /// What.
     #[serde(flatten)]
     pub action: Action,
@@ -300,6 +350,36 @@ pub enum Action {
         /// Which.
         user: u32,
     },
+    /// Moves an account from the version that the session knows to the next, unless it is elsewhere; a lightweight
+    /// transaction, not idempotent.
+    Swap {
+        /// Which.
+        account: u32,
+    },
+    /// Reads an account at SERIAL; idempotent.
+    ReadAccount {
+        /// Which.
+        account: u32,
+    },
+    /// Adds a column named after the operation to the songs; not idempotent.
+    AddColumn,
+    /// Drops the column that another operation adds; not idempotent.
+    DropColumn {
+        /// The operation that adds it.
+        of: u32,
+    },
+    /// Writes the column that another operation adds; idempotent.
+    WriteNote {
+        /// Which song.
+        song: u32,
+        /// The operation that adds the column.
+        of: u32,
+    },
+    /// Reads all columns of a song, whatever they are by now; idempotent.
+    ReadAll {
+        /// Which.
+        song: u32,
+    },
     /// Creates a table named after the operation; not idempotent.
     CreateTable,
     /// Binds a value of the wrong type: nothing may be sent.
@@ -313,7 +393,21 @@ impl Action {
     /// Whether the application declares the call idempotent.
     #[must_use]
     pub const fn is_idempotent(&self) -> bool {
-        !matches!(self, Self::Play { .. } | Self::Register { .. } | Self::CreateTable)
+        !matches!(
+            self,
+            Self::Play { .. }
+                | Self::Register { .. }
+                | Self::Swap { .. }
+                | Self::AddColumn
+                | Self::DropColumn { .. }
+                | Self::CreateTable
+        )
+    }
+
+    /// Whether it is a lightweight transaction.
+    #[must_use]
+    pub const fn is_conditional(&self) -> bool {
+        matches!(self, Self::Register { .. } | Self::Swap { .. })
     }
 }
 

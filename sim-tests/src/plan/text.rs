@@ -5,6 +5,7 @@
 
 use super::{Action, Plan};
 use serde::Serialize;
+use simcluster::fault::Fault;
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -140,7 +141,15 @@ fn check(plan: &Plan) -> Result<(), (Option<String>, String)> {
         if !ids.insert(fault.id) {
             return fail(&place, format!("there are two faults with id {}", fault.id));
         }
-        if let Some(node) = fault.nodes().into_iter().find(|node| !(1..=nodes).contains(node)) {
+        if let Fault::Join { node, .. } | Fault::Replace { with: node, .. } = &fault.fault
+            && !(nodes + 1..=nodes + NEWCOMERS_MAX).contains(&node.0)
+        {
+            let reason =
+                format!("fault {}: new nodes are numbered {} to {}", fault.id, nodes + 1, nodes + NEWCOMERS_MAX);
+            return fail(&place, reason);
+        }
+        let highest = plan.highest_node();
+        if let Some(node) = fault.nodes().into_iter().find(|node| !(1..=highest).contains(node)) {
             return fail(&place, format!("fault {} names node {node}, nodes are numbered 1 to {nodes}", fault.id));
         }
     }
@@ -148,6 +157,9 @@ fn check(plan: &Plan) -> Result<(), (Option<String>, String)> {
 }
 
 /// More would take minutes per run.
+const NEWCOMERS_MAX: u32 = 50;
+
+/// As above.
 const NODES_MAX: u32 = 300;
 
 /// One hour: a plan that simulates more belongs to another profile.

@@ -1,7 +1,7 @@
 //! From the simulation's ledger to the plain facts that checkers use.
 
 use crate::history::Nonce;
-use crate::wire::{Fact, Wire};
+use crate::wire::{Asked, Fact, Wire};
 use bytes::Bytes;
 use simcluster::engine::{LedgerEntry, LedgerFact};
 use simcluster::fault::Fault;
@@ -25,6 +25,9 @@ fn fact(entry: &LedgerEntry) -> Option<Fact> {
         LedgerFact::AnswerLost { connection, stream } => {
             Wire::Note(format!("the answer on stream {stream} of connection {} is lost", connection.0))
         }
+        LedgerFact::Dialled { client, address, is_known } => {
+            Wire::Dialled { client: client.to_string(), address: address.to_string(), is_known: *is_known }
+        }
         LedgerFact::FaultBegan(Fault::ForeignAnswer { .. }) => Wire::ForeignAnswer,
         LedgerFact::FaultBegan(fault) => Wire::Fault { begins: true, fault: fault.clone() },
         LedgerFact::FaultEnded(fault) => Wire::Fault { begins: false, fault: fault.clone() },
@@ -37,9 +40,14 @@ fn fact(entry: &LedgerEntry) -> Option<Fact> {
 fn observed(observation: &Observation) -> Option<Wire> {
     let nonce = |bytes: &Option<Bytes>| bytes.as_deref().and_then(Nonce::from_bytes);
     Some(match observation {
-        Observation::Request { client, stream, opcode, nonce: mark, .. } => {
-            Wire::Request { connection: client.0, stream: *stream, opcode: *opcode, nonce: nonce(mark) }
-        }
+        Observation::Request { client, stream, opcode, nonce: mark, asked, .. } => Wire::Request {
+            connection: client.0,
+            stream: *stream,
+            opcode: *opcode,
+            nonce: nonce(mark),
+            asked: asked.map(|asked| Asked { consistency: asked.consistency.code(), timestamp: asked.timestamp }),
+        },
+        Observation::Spoiled { client } => Wire::Spoiled { connection: client.0 },
         Observation::Response { client, stream, opcode, error, nonce: mark } => {
             Wire::Response { connection: client.0, stream: *stream, opcode: *opcode, error: *error, nonce: nonce(mark) }
         }

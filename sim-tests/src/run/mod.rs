@@ -151,6 +151,10 @@ fn cluster(plan: &Plan, bounds: &Bounds) -> ClusterConfig {
         .coordinator(coordinator)
         .failure_detection(Duration::from_millis(shape.failure_detection_ms))
         .budget(Budget { simulated: phases + bounds.settle * 2 + calls, events: EVENTS_MAX, polls: POLLS_MAX });
+    config = config.forget_prepared_on_restart(shape.forget_prepared_on_restart);
+    if shape.authentication {
+        config = config.users([(crate::app::client::USER.to_owned(), crate::app::client::PASSWORD.to_owned())]);
+    }
     for (number, nodes) in (1..).zip(&shape.datacenters) {
         config = config.datacenter(format!("dc{number}"), *nodes);
     }

@@ -64,11 +64,15 @@ pub(super) async fn all(sim: SimCluster, plan: Arc<Plan>, bounds: Bounds, notebo
 
 /// Sessions, tables, prepared statements, the playlists that never change. No faults yet: any error fails the run.
 async fn boot(run: &Run) -> Result<Vec<App>, String> {
-    let contact_points = run.sim.contact_points();
+    let contact_points = if run.plan.driver.contact_by_name {
+        vec![CLUSTER_NAME.to_owned()]
+    } else {
+        run.sim.contact_points().iter().map(ToString::to_string).collect()
+    };
     let mut sessions = Vec::new();
     for client in 0..run.plan.clients {
         let environment = run.sim.environment(&format!("{CLIENT}{client}"));
-        let session = app::client::connect(&run.plan.driver, environment, &contact_points).await;
+        let session = app::client::connect(&run.plan, environment, &contact_points).await;
         sessions.push(session.map_err(|error| format!("client {client} cannot connect: {error}"))?);
     }
     let Some(first) = sessions.first() else { return Err("a plan needs a client".to_owned()) };
@@ -92,9 +96,16 @@ async fn boot(run: &Run) -> Result<Vec<App>, String> {
             let filled = app.fill(nonce, name, run.plan.workload.static_entries).await;
             filled.map_err(|error| format!("static playlist {playlist} cannot be filled: {error}"))?;
         }
+        for account in 0..run.plan.workload.accounts {
+            let opened = app.open_account(account).await;
+            opened.map_err(|error| format!("account {account} cannot be opened: {error}"))?;
+        }
     }
     Ok(apps)
 }
+
+/// The name that resolves to every node of the cluster.
+const CLUSTER_NAME: &str = "cluster.sim";
 
 fn replication(plan: &Plan) -> String {
     let rf = plan.cluster.replication_factor;
@@ -133,17 +144,27 @@ async fn sleep_until(run: &Run, moment: Duration) {
 /// Starts one call in a task of its own: an application does not wait for one before the next.
 fn submit(run: &Run, app: &App, operation: &Operation, pending: &Arc<Pending>) {
     let (task, app, pending) = (run.clone(), app.clone(), pending.clone());
-    let Operation { client, level, .. } = *operation;
+    let Operation { client, level, drop_after_ms, .. } = *operation;
     let (nonce, action) = (Nonce(u64::from(operation.id)), operation.action.clone());
     pending.begin();
     let _running = run.sim.spawn(LABORATORY, "operation", async move {
-        perform(&task, &app, client, nonce, level, &action).await;
+        let patience = drop_after_ms.map(Duration::from_millis);
+        perform(&task, &app, client, nonce, level, &action, patience).await;
         pending.end();
     });
 }
 
 /// Makes a call and writes it down; answers whether it succeeded.
-async fn perform(run: &Run, app: &App, client: u32, nonce: Nonce, level: Level, action: &Action) -> bool {
+#[expect(clippy::too_many_arguments, reason = "a call is all of these")]
+async fn perform(
+    run: &Run,
+    app: &App,
+    client: u32,
+    nonce: Nonce,
+    level: Level,
+    action: &Action,
+    patience: Option<Duration>,
+) -> bool {
     let index = {
         let mut notes = run.notebook.lock();
         notes.calls.push(Call {
@@ -161,7 +182,12 @@ async fn perform(run: &Run, app: &App, client: u32, nonce: Nonce, level: Level, 
         });
         notes.calls.len() - 1
     };
-    let performed = app.perform(nonce, level, action).await;
+    let call = app.perform(nonce, level, action);
+    let performed = match patience {
+        None => call.await,
+        // The call's future is dropped wherever it happens to wait.
+        Some(patience) => timeout(patience, call).await.unwrap_or_else(|_| app::client::Performed::dropped()),
+    };
     let now = run.now();
     let mut notes = run.notebook.lock();
     let call = &mut notes.calls[index];
@@ -232,6 +258,7 @@ fn longest_delay(plan: &Plan) -> Duration {
     let delay = |fault: &Fault| match fault {
         Fault::SlowLink { extra_ms: ms, .. }
         | Fault::LateAnswers { by_ms: ms, .. }
+        | Fault::SlowSchema { by_ms: ms, .. }
         | Fault::DelayEvents { by_ms: ms, .. } => *ms,
         _ => 0,
     };
@@ -247,7 +274,7 @@ async fn probe(run: &Run, app: &App, client: u32) {
         let song = PROBE_SONGS + client * PROBES + number;
         for (part, action) in [Action::AddSong { song }, Action::ReadSong { song }].into_iter().enumerate() {
             let nonce = Nonce(Nonce::PROBE + u64::from(song) * 2 + part as u64);
-            if !perform(run, app, client, nonce, Level::Quorum, &action).await {
+            if !perform(run, app, client, nonce, Level::Quorum, &action, None).await {
                 let notes = run.notebook.lock();
                 let outcome = notes.calls.last().and_then(|call| call.outcome.clone());
                 drop(notes);

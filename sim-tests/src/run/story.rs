@@ -37,7 +37,8 @@ pub(super) fn tell(failure: &Failure, calls: &[Call], wire: &[Fact]) -> Vec<Stri
         }
         Wire::Fault { .. } | Wire::Note(_) | Wire::ForeignAnswer | Wire::Violation { .. } => true,
         Wire::Registered { .. } => call.is_none(),
-        Wire::Event { .. } | Wire::AnswerRead { .. } | Wire::Dropped { .. } => false,
+        Wire::Spoiled { .. } => true,
+        Wire::Event { .. } | Wire::AnswerRead { .. } | Wire::Dropped { .. } | Wire::Dialled { .. } => false,
     };
     let from = call.map_or(Duration::ZERO, |call| call.submitted.saturating_sub(BEFORE));
     let mut lines: Vec<(Duration, String)> = wire
@@ -69,6 +70,8 @@ fn say(what: &Wire) -> String {
         Wire::Closed { connection, by_client } => {
             format!("connection {connection} ends{}", if *by_client { " by its client" } else { "" })
         }
+        Wire::Dialled { client, address, .. } => format!("{client} dials {address}"),
+        Wire::Spoiled { connection } => format!("spoils an answer on connection {connection}"),
         Wire::Request { connection, stream, opcode, .. } => {
             format!("request {opcode:#04x} on stream {stream} of connection {connection}")
         }

@@ -3,9 +3,10 @@
 use super::phases::{CLIENT, Run};
 use crate::app::{self, KEYSPACE, client::App, song_id};
 use crate::checkers::Class;
+use simcluster::NodeTruth;
 use simcluster::engine::LedgerFact;
 use simcluster::kernel::NodeId;
-use simcluster::node::Observation;
+use simcluster::node::{NodeStatus, Observation};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::time::sleep;
@@ -16,10 +17,15 @@ pub(super) async fn node_states(run: Run, apps: Vec<App>) {
     let end = run.now() + Duration::from_millis(run.plan.phases.safety_ms);
     while run.now() < end {
         sleep(LOOK).await;
-        let down = |app: &App| app.session().node_states().iter().any(|node| node.open_connections == 0);
-        if apps.iter().any(down) {
-            run.notebook.lock().marks.insert("node seen down");
-            return;
+        for (client, app) in apps.iter().enumerate() {
+            for node in app.session().node_states().iter().filter(|node| node.open_connections == 0) {
+                run.notebook.lock().marks.insert("node seen down");
+                if node.state == helenus::NodeState::Up {
+                    let text = format!("client {client}: {} is up without a connection", node.address);
+                    run.fail("I20", Class::Safety, text);
+                    return;
+                }
+            }
         }
     }
 }
@@ -35,7 +41,7 @@ pub(super) const SIMULATOR: &str = "SIM";
 pub(super) struct Calm {
     read: usize,
     /// Open connections: their client, and whether they registered for events.
-    open: BTreeMap<u64, (String, bool)>,
+    open: BTreeMap<u64, (String, bool, NodeId)>,
     /// Which node believes which peer alive.
     believed: BTreeSet<(NodeId, NodeId)>,
 }
@@ -45,7 +51,12 @@ impl Calm {
     pub(super) fn complaints(&mut self, run: &Run, apps: &[App]) -> Vec<(&'static str, String)> {
         self.read_ledger(run);
         let mut complaints = Vec::new();
-        let nodes: Vec<NodeId> = run.sim.nodes().iter().map(|node| node.id).collect();
+        for node in run.sim.nodes() {
+            if matches!(node.status, Some(NodeStatus::Joining | NodeStatus::Leaving)) {
+                complaints.push((SIMULATOR, format!("node {} is still {:?}", node.id, node.status)));
+            }
+        }
+        let nodes: Vec<NodeId> = members(run).iter().map(|node| node.id).collect();
         for (node, peer) in nodes.iter().flat_map(|node| nodes.iter().map(move |peer| (*node, *peer))) {
             // Until the nodes have found each other again they rightly refuse what needs several of them.
             if node != peer && !self.believed.contains(&(node, peer)) {
@@ -58,12 +69,19 @@ impl Calm {
                 complain("I19", text);
             }
             let name = format!("{CLIENT}{client}");
-            let registered = self.open.values().filter(|(owner, registered)| *owner == name && *registered).count();
+            let registered = self.open.values().filter(|(owner, registered, _)| *owner == name && *registered).count();
             if registered != 1 {
                 complain("I28", format!("{registered} connections are registered for events"));
             }
             if let Some(text) = divergence(run, app) {
                 complain("I30", text);
+            }
+            let ghost = self.open.values().find(|(owner, _, node)| *owner == name && !nodes.contains(node));
+            if let Some((_, _, node)) = ghost {
+                complain("I21", format!("a connection to node {node} is open, which is no member any more"));
+            }
+            if let Some(text) = wrong_pool(run, app) {
+                complain("I22", text);
             }
         }
         complaints
@@ -75,7 +93,7 @@ impl Calm {
             for entry in entries.iter().skip(read) {
                 match &entry.fact {
                     LedgerFact::ConnectionOpened { connection, client, .. } => {
-                        open.insert(connection.0, (client.to_string(), false));
+                        open.insert(connection.0, (client.to_string(), false, entry.node));
                     }
                     LedgerFact::ConnectionClosed { connection } => {
                         open.remove(&connection.0);
@@ -89,7 +107,7 @@ impl Calm {
                     // A new process has heard of nobody yet.
                     LedgerFact::Crashed(_) => believed.retain(|(node, _)| *node != entry.node),
                     LedgerFact::Node(Observation::Registered { client }) => {
-                        if let Some((_, registered)) = open.get_mut(&client.0) {
+                        if let Some((_, registered, _)) = open.get_mut(&client.0) {
                             *registered = true;
                         }
                     }
@@ -101,10 +119,34 @@ impl Calm {
     }
 }
 
+/// The nodes that own tokens.
+fn members(run: &Run) -> Vec<NodeTruth> {
+    let is_member = |node: &NodeTruth| matches!(node.status, Some(NodeStatus::Normal | NodeStatus::Leaving));
+    run.sim.nodes().into_iter().filter(is_member).collect()
+}
+
+/// I21 and I22: there is a pool for members only, and it dials the address where the member is.
+fn wrong_pool(run: &Run, app: &App) -> Option<String> {
+    let members = members(run);
+    for state in app.session().node_states() {
+        match members.iter().find(|node| node.host_id == state.host_id) {
+            None => return Some(format!("there is a pool for {}, which is no member", state.host_id)),
+            Some(node) if node.address != state.address => {
+                return Some(format!(
+                    "the pool of node {} dials {}, it is at {}",
+                    node.id, state.address, node.address
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    None
+}
+
 /// I19: every node that is not ignored has its full pool. Remote data centres are ignored by default.
 fn lost_node(run: &Run, app: &App) -> Option<String> {
     let states = app.session().node_states();
-    for node in run.sim.nodes().into_iter().filter(|node| node.datacenter == app::client::LOCAL_DATACENTER) {
+    for node in members(run).into_iter().filter(|node| node.datacenter == app::client::LOCAL_DATACENTER) {
         let Some(state) = states.iter().find(|state| state.host_id == node.host_id) else {
             return Some(format!("node {} ({}) has no pool", node.id, node.address));
         };
@@ -119,7 +161,7 @@ fn lost_node(run: &Run, app: &App) -> Option<String> {
 /// I30: nodes, addresses and schema in the driver equal the truth.
 fn divergence(run: &Run, app: &App) -> Option<String> {
     let snapshot = app.session().cluster();
-    let truth: BTreeMap<Uuid, _> = run.sim.nodes().into_iter().map(|node| (node.host_id, node.address)).collect();
+    let truth: BTreeMap<Uuid, _> = members(run).into_iter().map(|node| (node.host_id, node.address)).collect();
     let known: BTreeMap<Uuid, _> = snapshot.nodes().iter().map(|node| (node.host_id, node.address)).collect();
     if truth != known {
         return Some(format!("the driver knows {known:?}, the nodes are {truth:?}"));
@@ -142,7 +184,7 @@ fn divergence(run: &Run, app: &App) -> Option<String> {
 /// I16 and I17, for a handful of keys.
 pub(super) async fn plans_and_placement(run: &Run, app: &App, client: u32) {
     let snapshot = app.session().cluster();
-    let nodes = run.sim.nodes();
+    let nodes = members(run);
     for number in 0..KEYS {
         let id = song_id(number * 7_919);
         let truth: BTreeSet<Uuid> = run

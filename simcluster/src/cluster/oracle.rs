@@ -2,8 +2,9 @@
 
 use super::SimCluster;
 use crate::cql::{self, Action, Answer, BindOptions};
-use crate::engine::Members;
+use crate::engine::{Member, Members};
 use crate::kernel::NodeId;
+use crate::node::NodeStatus;
 use crate::protocol::{ResultRows, ServerError};
 use crate::ring::{Ring, Token};
 use crate::schema::Schema;
@@ -46,8 +47,11 @@ impl SimCluster {
         let world = self.simulation.world();
         let members = world.members();
         let schema = members.schema().ok_or_else(no_such_node)?;
-        let chosen = members.iter().filter(|member| only.is_none_or(|only| member.config.id == only));
-        let stores: Vec<&Store> = chosen.filter_map(crate::engine::Member::store).collect();
+        // Who left, or died for good, took its data out of the cluster.
+        let is_part = |member: &&Member| !member.is_gone() && member.status() != Some(NodeStatus::Left);
+        let is_chosen = |member: &&Member| only.map_or(is_part(member), |only| member.config.id == only);
+        let chosen = members.iter().filter(is_chosen);
+        let stores: Vec<&Store> = chosen.filter_map(Member::store).collect();
         if stores.is_empty() {
             return Err(no_such_node());
         }

@@ -33,6 +33,15 @@ pub enum LedgerFact {
         /// Where the client sits.
         from: SocketAddr,
     },
+    /// A client began to connect to the node; the first one, if no node has the address.
+    Dialled {
+        /// The client's name.
+        client: Arc<str>,
+        /// Where to.
+        address: SocketAddr,
+        /// Whether any node has this address.
+        is_known: bool,
+    },
     /// The node's end of a connection is gone. If the client ended it, `caused_at` is earlier than `at`.
     ConnectionClosed {
         /// The connection, as in observations.

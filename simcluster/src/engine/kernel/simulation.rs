@@ -72,8 +72,11 @@ impl Simulation {
     pub fn connect(&self, client: &Arc<str>, address: SocketAddr) -> io::Result<SimStream> {
         let mut world = self.enter();
         let found = world.members.at(address);
-        let node = found.map(|member| member.config.id).ok_or(io::ErrorKind::NetworkUnreachable)?;
+        let node = found.map(|member| member.config.id);
         let now = world.now;
+        let dialled = LedgerFact::Dialled { client: client.clone(), address, is_known: node.is_some() };
+        world.note(node.unwrap_or(NodeId(1)), now, dialled);
+        let node = node.ok_or(io::ErrorKind::NetworkUnreachable)?;
         let connection = world.network.connect(now, client, node);
         let fact = fact(now, Kind::Connect, Party::Connection(connection.0), Party::Node(node), &[]);
         world.trace.record(fact, || format!("{client} dials {address}"));
