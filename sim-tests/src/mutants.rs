@@ -20,7 +20,7 @@ pub struct Mutant {
 pub const CANARY: &str = "canary";
 
 /// Every mutant.
-pub const MUTANTS: [Mutant; 10] = [
+pub const MUTANTS: [Mutant; 25] = [
     Mutant {
         id: CANARY,
         description: "nothing is wrong with the driver, the laboratory itself fails every run: the alarm works",
@@ -70,6 +70,81 @@ pub const MUTANTS: [Mutant; 10] = [
         id: "Q01-close-leaves-control-task",
         description: "closing a session leaves the task of its control connection",
         expected: &["I43"],
+    },
+    Mutant {
+        id: "A17-foreign-answer-ignored",
+        description: "an answer on a stream that nobody uses is thrown away and the connection kept",
+        expected: &["I5"],
+    },
+    Mutant {
+        id: "B08-retry-at-a-weaker-level",
+        description: "a retry asks for ONE, whatever the application asked for",
+        expected: &["I12", "I48"],
+    },
+    Mutant {
+        id: "B19-new-timestamp-per-attempt",
+        description: "each attempt of a call gets a timestamp of its own",
+        expected: &["I14"],
+    },
+    Mutant {
+        id: "C07-back-off-does-not-grow",
+        description: "a pool dials again at once after every failure",
+        expected: &["I25"],
+    },
+    Mutant {
+        id: "D12-register-after-reading",
+        description: "a control connection registers for events after it has read the nodes",
+        expected: &["I29"],
+    },
+    Mutant {
+        id: "E13-removed-node-keeps-its-pool",
+        description: "the pool of a node that left is not stopped",
+        expected: &["I21", "I22", "I43"],
+    },
+    Mutant {
+        id: "E19-schema-events-ignored",
+        description: "schema changes of others are not read",
+        expected: &["I30"],
+    },
+    Mutant {
+        id: "F01-moved-node-keeps-its-pool",
+        description: "a node that moved keeps the pool that dials its old address",
+        expected: &["I22", "I19"],
+    },
+    Mutant {
+        id: "G05-racks-ignored",
+        description: "replicas are taken in ring order, whatever their racks",
+        expected: &["I17"],
+    },
+    Mutant {
+        id: "H05-agreement-not-waited-for",
+        description: "a schema change is called agreed without asking anybody",
+        expected: &["I35"],
+    },
+    Mutant {
+        id: "L11-cancelled-call-frees-its-stream",
+        description: "a call that the application drops frees its stream id at once",
+        expected: &["I1", "I3", "I5"],
+    },
+    Mutant {
+        id: "M04-payload-checksum-ignored",
+        description: "a segment is used although its checksum is wrong",
+        expected: &["I5"],
+    },
+    Mutant {
+        id: "O07-speculation-of-writes",
+        description: "calls that are not idempotent are executed in parallel as well",
+        expected: &["I8", "I15"],
+    },
+    Mutant {
+        id: "P12-executed-again-without-preparing",
+        description: "after UNPREPARED the statement is executed again without having been prepared",
+        expected: &["I36"],
+    },
+    Mutant {
+        id: "R04-timestamps-follow-the-clock",
+        description: "timestamps are what the clock shows, forwards and backwards",
+        expected: &["I14"],
     },
 ];
 

@@ -37,6 +37,24 @@ fn chaos_seeds_pass() {
 }
 
 #[test]
+fn topology_seeds_pass() {
+    let campaign = Campaign { profile: Profile::Topology, base: 1, seeds: Some(6), jobs: 2, ..Campaign::default() };
+    expect_no_failures(&run(&campaign));
+}
+
+#[test]
+fn schema_seeds_pass() {
+    let campaign = Campaign { profile: Profile::Schema, base: 1, seeds: Some(6), jobs: 2, ..Campaign::default() };
+    expect_no_failures(&run(&campaign));
+}
+
+#[test]
+fn lwt_seeds_pass() {
+    let campaign = Campaign { profile: Profile::Lwt, base: 1, seeds: Some(6), jobs: 2, ..Campaign::default() };
+    expect_no_failures(&run(&campaign));
+}
+
+#[test]
 fn the_same_plan_has_the_same_trace_hash_every_time_and_on_every_thread() {
     for index in 0..6 {
         let profile = if index % 2 == 0 { Profile::Quick } else { Profile::Chaos };

@@ -179,11 +179,12 @@ impl SimCluster {
         self.simulation.end_fault(fault);
     }
 
-    /// Ends all faults; crashed nodes start again.
+    /// Ends all faults; crashed nodes start again, and what was forced on a node and has not happened yet never does.
     pub fn heal_all(&self) {
         for fault in self.active_faults() {
             self.simulation.end_fault(&fault);
         }
+        self.simulation.behave();
     }
 
     /// The faults that are active, oldest first.

@@ -205,6 +205,10 @@ impl InFlight {
                 self.waiting.change(-1);
                 self.orphaned += 1;
                 self.slots[id.index()] = Slot::Orphaned;
+                if mutants::is_planted("L11-cancelled-call-frees-its-stream") {
+                    self.orphaned -= 1;
+                    self.release(id);
+                }
             }
             Slot::TimedOut { answered: false } => {
                 // The id stays taken: the node may still answer, and a new request reusing it

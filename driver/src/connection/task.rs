@@ -21,6 +21,7 @@ use super::outbound::Outbound;
 use super::shared::{EventSink, Shared, State};
 use super::wire::Wire;
 use super::{CloseReason, ConnectError};
+use crate::env::mutants::is_planted;
 use crate::env::{ByteStream, Environment, Instant, Timer, timeout};
 use crate::protocol::frame::write_segments;
 use crate::protocol::request::Options;
@@ -292,6 +293,7 @@ impl IoTask {
                 state.stats.late_answers += 1;
                 trace!(stream_id = header.stream, "late response for an orphaned stream");
             }
+            Delivery::Foreign if is_planted("A17-foreign-answer-ignored") => {}
             Delivery::Foreign => return Err(CloseReason::ForeignStream(header.stream)),
         }
         Ok(())

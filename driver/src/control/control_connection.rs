@@ -19,6 +19,7 @@ use super::refresh_window::RefreshWindows;
 use super::schema_queries::SchemaReader;
 use super::schema_scope::SchemaScope;
 use crate::connection::{ConnectError, Connection, EventSink};
+use crate::env::mutants::is_planted;
 use crate::env::{Environment, Instant, timeout};
 use crate::policy::{AddressTranslation, LoadBalancing, Reconnection};
 use crate::pool::ConnectionFactory;
@@ -153,10 +154,15 @@ async fn open_and_read_nodes(
     let connection =
         settings.factory.open_control(&settings.environment, address).await.map_err(MetadataError::Connect)?;
     let mut control = ControlConnection { connection, dialled: address, use_peers_v2: true };
-    register(&control.connection, sink, deadline).await?;
+    if !is_planted("D12-register-after-reading") {
+        register(&control.connection, sink, deadline).await?;
+    }
     let topology =
         read_topology(&control.connection, address, &mut control.use_peers_v2, &*settings.translation, deadline)
             .await?;
+    if is_planted("D12-register-after-reading") {
+        register(&control.connection, sink, deadline).await?;
+    }
     Ok((control, topology))
 }
 

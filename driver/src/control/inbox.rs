@@ -19,6 +19,7 @@ use super::node_tracker::NodeTracker;
 use super::refresh_window::{RefreshRequest, RefreshWindow};
 use super::schema_scope::SchemaScope;
 use crate::connection::EventSink;
+use crate::env::mutants::is_planted;
 use crate::env::{Environment, Instant};
 use crate::pool::{NodeState, PoolObserver, Signal};
 use crate::protocol::response::Event;
@@ -90,6 +91,7 @@ impl Inbox {
             Event::NodeDown(address) => {
                 pending.window.handle_event(now, RefreshRequest::Status { address, is_up: false }, random);
             }
+            Event::SchemaChange(_) if is_planted("E19-schema-events-ignored") => {}
             Event::SchemaChange(change) => {
                 pending.window.handle_event(now, RefreshRequest::Schema(SchemaScope::from(&change)), random);
             }

@@ -461,7 +461,10 @@ impl Worker {
                     }
                     let kept = old
                         .iter()
-                        .position(|pool| pool.host_id() == node.host_id && pool.address() == node.address)
+                        .position(|pool| {
+                            let is_there = pool.address() == node.address;
+                            pool.host_id() == node.host_id && (is_there || is_planted("F01-moved-node-keeps-its-pool"))
+                        })
                         .map(|position| old.swap_remove(position));
                     Some(kept.unwrap_or_else(|| {
                         NodePool::start(Arc::clone(&self.pool_settings), node.host_id, node.address)
@@ -472,7 +475,9 @@ impl Worker {
         self.state.publish(ClusterView { snapshot: Arc::clone(&snapshot), distances, pools });
         self.retired_pools.retain(|pool| !pool.is_stopped());
         for pool in old {
-            pool.begin_stop();
+            if !is_planted("E13-removed-node-keeps-its-pool") {
+                pool.begin_stop();
+            }
             self.retired_pools.push(pool);
         }
         self.tell_of_schema_changes(&previous.snapshot, &snapshot);

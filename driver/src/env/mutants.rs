@@ -8,13 +8,28 @@
 pub const ALL: &[&str] = &[
     "A01-stream-id-freed-at-timeout",
     "A12-connection-loss-forgets-waiters",
+    "A17-foreign-answer-ignored",
     "B01-non-idempotent-write-retried",
     "B03-maybe-executed-forgotten",
+    "B08-retry-at-a-weaker-level",
+    "B19-new-timestamp-per-attempt",
     "C01-pool-not-refilled-after-loss",
+    "C07-back-off-does-not-grow",
     "D11-no-refresh-after-control-reconnect",
+    "D12-register-after-reading",
     "D13-heartbeat-timeout-ignored",
+    "E13-removed-node-keeps-its-pool",
+    "E19-schema-events-ignored",
+    "F01-moved-node-keeps-its-pool",
+    "G05-racks-ignored",
+    "H05-agreement-not-waited-for",
+    "L11-cancelled-call-frees-its-stream",
+    "M04-payload-checksum-ignored",
     "N01-empty-page-ends-scan",
+    "O07-speculation-of-writes",
+    "P12-executed-again-without-preparing",
     "Q01-close-leaves-control-task",
+    "R04-timestamps-follow-the-clock",
 ];
 
 /// Whether the bug `id` is planted in this process.

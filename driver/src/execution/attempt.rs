@@ -9,9 +9,10 @@ use super::failure::{call_failure, is_serial, server_error_kind, server_failure}
 use super::metrics::Metrics;
 use super::repreparation::{REPREPARATIONS_MAX, reprepare};
 use super::runner::{Answer, Executor, Job};
-use super::work::Work;
+use super::work::{Settled, Work};
 use crate::connection::Connection;
 use crate::env::Instant;
+use crate::env::mutants::is_planted;
 use crate::policy::AttemptFailure;
 use crate::protocol::Consistency;
 use crate::protocol::response::{DecodedResponse, Message, ResultBody, ServerErrorKind};
@@ -60,7 +61,12 @@ impl Executor {
         };
         let mut repreparations = 0;
         loop {
-            let (result, sent_with) = job.work.send(&connection, &job.settled, consistency, deadline).await;
+            let restamped = is_planted("B19-new-timestamp-per-attempt").then(|| Settled {
+                timestamp: self.timestamps.next(self.environment.wall_clock.unix_micros()),
+                ..job.settled
+            });
+            let settled = restamped.as_ref().unwrap_or(&job.settled);
+            let (result, sent_with) = job.work.send(&connection, settled, consistency, deadline).await;
             let response = result.map_err(|error| fail(AttemptKind::Request, false, call_failure(error)))?;
             let known = sent_with.as_ref().and_then(|state| state.known_columns.as_deref());
             let decoded = response.decode_knowing(known).map_err(|error| {
@@ -90,6 +96,9 @@ impl Executor {
             repreparations += 1;
             Metrics::count(&self.metrics.repreparations);
             debug!(host_id = %job.node(index).host_id, "preparing a forgotten statement again");
+            if is_planted("P12-executed-again-without-preparing") {
+                continue;
+            }
             Box::pin(reprepare(statement, &connection, &job.view, deadline))
                 .await
                 .map_err(|failure| fail(AttemptKind::Reprepare, false, failure))?;

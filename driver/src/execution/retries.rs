@@ -6,6 +6,7 @@ use super::metrics::Metrics;
 use super::request::{Circumstances, RequestMachine, Step};
 use super::runner::{Answer, Executor, Job};
 use super::walk::Walk;
+use crate::env::mutants::is_planted;
 use crate::env::{Instant, sleep_until};
 use crate::policy::AttemptFailure;
 use crate::protocol::Consistency;
@@ -124,9 +125,17 @@ impl<'a> Execution<'a> {
             Step::GiveUp => return Err(self.given_up(failed)),
             Step::SameNode { after, consistency } => {
                 self.consistency = consistency.unwrap_or(self.consistency);
+                if is_planted("B08-retry-at-a-weaker-level") {
+                    self.consistency = Consistency::One;
+                }
                 (Next::Same(failed.index), after)
             }
-            Step::NextNode { after } => (Next::Planned, after),
+            Step::NextNode { after } => {
+                if is_planted("B08-retry-at-a-weaker-level") {
+                    self.consistency = Consistency::One;
+                }
+                (Next::Planned, after)
+            }
         };
         Metrics::count(&executor.metrics.retries);
         if !after.is_zero() {

@@ -24,6 +24,7 @@ use super::walk::Walk;
 use super::work::{Settled, Work};
 use crate::connection::Connection;
 use crate::control::{ClusterState, ClusterView};
+use crate::env::mutants::is_planted;
 use crate::env::{Environment, Instant};
 use crate::policy::{Budget, LoadBalancing, Retry, SpeculativeExecution, TimestampGenerator};
 use crate::protocol::response::DecodedResponse;
@@ -191,7 +192,8 @@ impl Executor {
     /// The policy of parallel executions, for requests that may be sent twice at once.
     fn speculation_of<'a>(&'a self, job: &Job<'a>) -> Option<&'a dyn SpeculativeExecution> {
         let facts = job.facts;
-        if !facts.is_idempotent || facts.is_conditional || facts.is_counter {
+        let is_repeatable = facts.is_idempotent && !facts.is_conditional && !facts.is_counter;
+        if !is_repeatable && !is_planted("O07-speculation-of-writes") {
             return None;
         }
         let overrides = job.settled.options.overrides.as_deref();

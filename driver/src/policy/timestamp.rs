@@ -1,5 +1,6 @@
 //! Client timestamps: microseconds that order this session's writes.
 
+use crate::env::mutants::is_planted;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Gives each write its timestamp.
@@ -18,6 +19,9 @@ pub struct MonotonicTimestamps {
 
 impl TimestampGenerator for MonotonicTimestamps {
     fn next(&self, wall_clock_micros: i64) -> Option<i64> {
+        if is_planted("R04-timestamps-follow-the-clock") {
+            return Some(wall_clock_micros);
+        }
         let after = |last: i64| wall_clock_micros.max(last.saturating_add(1));
         let updated = self.last.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(after(last)));
         updated.ok().map(after)

@@ -94,7 +94,8 @@ impl PoolPlan {
             Round::Good => self.is_missing().then_some(now),
             Round::Failed => {
                 self.failures = self.failures.saturating_add(1);
-                Some(now + schedule.delay(self.failures, random))
+                let waits = !is_planted("C07-back-off-does-not-grow");
+                Some(if waits { now + schedule.delay(self.failures, random) } else { now })
             }
             Round::Refused => {
                 self.failures = self.failures.saturating_add(1);

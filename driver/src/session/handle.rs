@@ -15,6 +15,7 @@ use super::paging_state::fingerprint;
 use super::query::Query;
 use super::result::QueryResult;
 use crate::control::{ControlWorker, SchemaScope, wait_for_agreement};
+use crate::env::mutants::is_planted;
 use crate::env::{Instant, timeout};
 use crate::execution::{
     Background, Certainty, Error, ErrorKind, Executor, Explanation, Metrics, MetricsSnapshot, PreparationSettings,
@@ -427,7 +428,8 @@ impl Session {
     ) -> bool {
         let limit = limit.min(self.shared.agreement_timeout);
         let started = Instant::now();
-        let is_agreed = self.agree(connection, started + limit).await.unwrap_or(false);
+        let is_agreed = is_planted("H05-agreement-not-waited-for")
+            || self.agree(connection, started + limit).await.unwrap_or(false);
         let left = limit.saturating_sub(started.elapsed()).max(SCHEMA_READ_LIMIT_MIN);
         // A failure leaves the refresh pending in the control task.
         let _ = self.refresh(false, Some(scope), left).await;

@@ -5,6 +5,7 @@
 //! `SimpleStrategy` and `NetworkTopologyStrategy` of Cassandra 4.0 and later: walking the ring clockwise, a data
 //! centre takes a node on a rack it has already used only as often as its factor exceeds its number of racks.
 
+use crate::env::mutants::is_planted;
 use std::collections::BTreeMap;
 
 use super::{Node, NodeIndex};
@@ -116,7 +117,11 @@ impl<'a> RingWalk<'a> {
                         count += 1;
                     }
                     racks += own_racks.len();
-                    let repeats = factor.saturating_sub(own_racks.len());
+                    let repeats = if is_planted("G05-racks-ignored") {
+                        usize::MAX
+                    } else {
+                        factor.saturating_sub(own_racks.len())
+                    };
                     datacenters.push(DatacenterWalk::new(factor.min(count), repeats));
                 }
             }

@@ -364,7 +364,7 @@ impl App {
         let result = trip.take(self.session.query(text).custom_payload(trip.payload()).execute()).await?;
         let name = format!("extra_{}", operation_of(trip.nonce));
         let snapshot = self.session.cluster();
-        let knows = snapshot.keyspace(KEYSPACE).is_some_and(|keyspace| keyspace.tables.contains_key(&name));
+        let knows = snapshot.keyspace(KEYSPACE).is_some_and(|keyspace| keyspace.tables.contains_key(name.as_str()));
         Ok(Answer::Changed { agreed: result.is_schema_agreed(), knows })
     }
 

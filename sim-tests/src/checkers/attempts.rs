@@ -191,16 +191,16 @@ const ENDS_ATTEMPTS: [&str; 14] = [
     "change-address",
 ];
 
-/// I36: after UNPREPARED the statement is prepared on the same connection before it is executed there again, and not
-/// for ever.
+/// I36: after UNPREPARED the statement is prepared on the same node before it is executed there again (by whichever
+/// call comes first), and not for ever.
 pub(super) fn check_repreparation(evidence: &Evidence<'_>) -> Vec<Failure> {
-    let mut prepared_at: BTreeMap<u64, Duration> = BTreeMap::new();
+    let mut prepared_at: BTreeMap<u32, Duration> = BTreeMap::new();
     let mut refused: BTreeMap<(Nonce, u64), (Duration, u32)> = BTreeMap::new();
     let mut failures = Vec::new();
     for fact in evidence.wire {
         match &fact.what {
-            Wire::Request { connection, opcode: opcode::PREPARE, .. } => {
-                prepared_at.insert(*connection, fact.at);
+            Wire::Request { opcode: opcode::PREPARE, .. } => {
+                prepared_at.insert(fact.node, fact.at);
             }
             Wire::Response { connection, error: Some(error_code::UNPREPARED), nonce: Some(nonce), .. } => {
                 let entry = refused.entry((*nonce, *connection)).or_insert((fact.at, 0));
@@ -212,7 +212,7 @@ pub(super) fn check_repreparation(evidence: &Evidence<'_>) -> Vec<Failure> {
             }
             Wire::Request { connection, opcode, nonce: Some(nonce), .. } if opcode::runs_statement(*opcode) => {
                 let Some((at, _)) = refused.get(&(*nonce, *connection)) else { continue };
-                if prepared_at.get(connection).is_none_or(|prepared| prepared < at) {
+                if prepared_at.get(&fact.node).is_none_or(|prepared| prepared < at) {
                     let text = format!("{nonce} was executed on connection {connection} again without being prepared");
                     failures.push(failure("I36", fact.at, text));
                 }

@@ -253,10 +253,11 @@ fn driver() -> impl Strategy<Value = DriverSettings> {
         )
 }
 
-/// The highest version asked for, and the compression: v5 knows no Snappy.
+/// The highest version asked for, and the compression: v5 knows no Snappy. v3 has no custom payload, by which calls are
+/// told apart on the wire.
 fn protocol() -> impl Strategy<Value = (u8, Compression)> {
     use Compression::{Lz4, None, Snappy};
-    select(vec![(5_u8, None), (5, None), (5, Lz4), (4, None), (4, Lz4), (4, Snappy), (3, None), (3, Snappy)])
+    select(vec![(5_u8, None), (5, None), (5, Lz4), (4, None), (4, Lz4), (4, Snappy)])
 }
 
 /// After how many milliseconds another node is asked as well, and how often; mostly never.
@@ -517,7 +518,7 @@ mod tests {
     }
 
     /// FNV-1a of the two plans above.
-    const FROZEN: u64 = 0;
+    const FROZEN: u64 = 6_764_190_362_105_868_918;
 
     #[test]
     fn generated_plans_pass_the_checks_of_plan_files() {

@@ -4,7 +4,7 @@ use super::{Notebook, ledger, oracle, watch};
 use crate::app::{self, client::App};
 use crate::bounds::Bounds;
 use crate::checkers::Class;
-use crate::history::{Call, Certainty, Nonce};
+use crate::history::{Answer, Call, Certainty, Nonce};
 use crate::plan::{Action, Level, Operation, Plan};
 use helenus::env::timeout;
 use simcluster::fault::Fault;
@@ -53,6 +53,7 @@ pub(super) async fn all(sim: SimCluster, plan: Arc<Plan>, bounds: Bounds, notebo
                 Ok(truth) => run.notebook.lock().truth = Some(truth),
                 Err(text) => run.fail("SIM", Class::Simulator, text),
             }
+            dropped_connect(&run).await;
             close(&run, apps).await;
         }
         Ok(Err(text)) => run.fail("BOOT", Class::Liveness, text),
@@ -189,6 +190,9 @@ async fn perform(
         Some(patience) => timeout(patience, call).await.unwrap_or_else(|_| app::client::Performed::dropped()),
     };
     let now = run.now();
+    if let (Action::CreateTable, Ok(Answer::Changed { agreed: true, .. })) = (action, &performed.outcome) {
+        watch::agreement(run, nonce);
+    }
     let mut notes = run.notebook.lock();
     let call = &mut notes.calls[index];
     call.completed = Some(now);
@@ -290,6 +294,22 @@ const PROBES: u32 = 4;
 
 /// Songs that no operation uses.
 const PROBE_SONGS: u32 = 10_000;
+
+/// I44: a session whose connecting is dropped half-way, or which is dropped as soon as it is there, leaves nothing.
+async fn dropped_connect(run: &Run) {
+    let name = format!("{CLIENT}dropped");
+    let points: Vec<String> = run.sim.contact_points().iter().map(ToString::to_string).collect();
+    let patience = Duration::from_millis(run.plan.seed.bits % 40);
+    // Whether it was there in time does not matter.
+    drop(timeout(patience, app::client::connect(&run.plan, run.sim.environment(&name), &points)).await);
+    sleep(run.bounds.slack).await;
+    last_turns(run).await;
+    let (tasks, sockets) = (run.sim.alive_tasks(&name), run.sim.open_client_connections(&name));
+    if tasks > 0 || sockets > 0 {
+        let text = format!("{tasks} tasks and {sockets} connections outlive a connect dropped after {patience:?}");
+        run.fail("I44", Class::Leak, text);
+    }
+}
 
 /// I43: closing ends everything, and a closed session refuses calls at once.
 async fn close(run: &Run, apps: Vec<App>) {

@@ -3,6 +3,8 @@
 use super::phases::{CLIENT, Run};
 use crate::app::{self, KEYSPACE, client::App, song_id};
 use crate::checkers::Class;
+use crate::history::Nonce;
+use crate::plan::PlannedFault;
 use simcluster::NodeTruth;
 use simcluster::engine::LedgerFact;
 use simcluster::kernel::NodeId;
@@ -142,6 +144,38 @@ fn wrong_pool(run: &Run, app: &App) -> Option<String> {
     }
     None
 }
+
+/// I35: once a schema change is called agreed, every node has it. Only where no fault keeps nodes from their clients:
+/// a node that is thought to be down is not waited for.
+pub(super) fn agreement(run: &Run, nonce: Nonce) {
+    let harmless = |fault: &PlannedFault| HARMLESS_TO_AGREEMENT.contains(&fault.kind().as_str());
+    if !run.plan.faults.iter().all(harmless) {
+        return;
+    }
+    let table = format!("extra_{}", app::operation_of(nonce));
+    let select = format!(
+        "SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{KEYSPACE}' AND table_name = '{table}'"
+    );
+    for node in members(run) {
+        if run.sim.query_node(node.id, &select).is_ok_and(|answer| answer.rows.is_empty()) {
+            run.fail("I35", Class::Safety, format!("{nonce} was called agreed, node {} has no {table}", node.id));
+            return;
+        }
+    }
+}
+
+const HARMLESS_TO_AGREEMENT: [&str; 10] = [
+    "slow-schema",
+    "node-clock",
+    "client-clock",
+    "lose-events",
+    "delay-events",
+    "repeat-events",
+    "false-status",
+    "empty-pages",
+    "forget-prepared",
+    "names",
+];
 
 /// I19: every node that is not ignored has its full pool. Remote data centres are ignored by default.
 fn lost_node(run: &Run, app: &App) -> Option<String> {

@@ -64,6 +64,8 @@ pub enum Misbehaviour {
     CorruptAnswer,
     /// Refuse every login from now on, or no longer.
     RejectLogins(bool),
+    /// No more of what was forced and has not happened yet: answers, spoiled answers, empty pages.
+    Behave,
     /// Forget all prepared statements, as after a cache eviction.
     ForgetPrepared,
     /// Tell registered clients that this node went DOWN, or UP, though nothing happened.

@@ -22,6 +22,11 @@ impl Node {
     pub(super) fn handle_misbehaviour(&mut self, misbehaviour: Misbehaviour, outputs: &mut Vec<Output>) {
         match misbehaviour {
             Misbehaviour::ForeignAnswer => self.send_foreign_answers(outputs),
+            Misbehaviour::Behave => {
+                self.forced.clear();
+                self.empty_pages = 0;
+                self.clients.values_mut().for_each(|state| state.spoils = None);
+            }
             Misbehaviour::MisdirectAnswer => self.spoil(Spoil::Misdirect),
             Misbehaviour::CorruptAnswer => self.spoil(Spoil::Corrupt),
             Misbehaviour::RejectLogins(rejects) => self.rejects_logins = rejects,

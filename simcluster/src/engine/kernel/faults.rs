@@ -60,6 +60,14 @@ impl World {
         self.settle();
     }
 
+    /// Lets nodes forget what was forced on them and has not happened yet.
+    pub(super) fn behave(&mut self) {
+        for node in self.members.ids() {
+            self.misbehave(node, Misbehaviour::Behave);
+        }
+        self.settle();
+    }
+
     fn misbehave(&mut self, node: NodeId, misbehaviour: Misbehaviour) {
         self.handle(node, Input::Misbehave(misbehaviour), self.now);
     }

@@ -95,6 +95,11 @@ impl Simulation {
         self.enter().end_fault(fault);
     }
 
+    /// Lets nodes forget what was forced on them and has not happened yet.
+    pub fn behave(&self) {
+        self.enter().behave();
+    }
+
     /// Lets a node end and start with another address; a crashed one has it once it starts again.
     pub fn restart_at(&self, node: NodeId, address: SocketAddr) {
         let mut world = self.enter();
