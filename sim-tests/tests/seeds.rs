@@ -43,12 +43,6 @@ fn topology_seeds_pass() {
 }
 
 #[test]
-fn schema_seeds_pass() {
-    let campaign = Campaign { profile: Profile::Schema, base: 1, seeds: Some(6), jobs: 2, ..Campaign::default() };
-    expect_no_failures(&run(&campaign));
-}
-
-#[test]
 fn lwt_seeds_pass() {
     let campaign = Campaign { profile: Profile::Lwt, base: 1, seeds: Some(6), jobs: 2, ..Campaign::default() };
     expect_no_failures(&run(&campaign));

@@ -114,7 +114,8 @@ const fn code(level: Level) -> u16 {
     }
 }
 
-/// I14: all requests of a call carry one timestamp, and within a session later calls have greater ones.
+/// I14: all requests of a call carry one timestamp, and within a session later calls have greater ones. A text with
+/// values is prepared first and takes its timestamp after that: it is compared with itself only.
 pub(super) fn check_timestamps(evidence: &Evidence<'_>) -> Vec<Failure> {
     let facts = evidence.facts_by_nonce();
     let mut failures = Vec::new();
@@ -126,6 +127,9 @@ pub(super) fn check_timestamps(evidence: &Evidence<'_>) -> Vec<Failure> {
         if let Some((fact, other)) = stamps.iter().find(|(_, other)| *other != stamp) {
             let text = format!("{} was sent with timestamps {stamp} and {other}", call.nonce);
             failures.push(failure("I14", fact.at, text));
+        }
+        if matches!(call.action, Action::WriteNote { .. }) {
+            continue;
         }
         if let Some((before, whose)) = latest.get(&call.client).filter(|(before, _)| *before >= stamp) {
             let text = format!("{} has timestamp {stamp}, {whose} of the same session had {before} before", call.nonce);
@@ -195,23 +199,36 @@ const ENDS_ATTEMPTS: [&str; 14] = [
 /// call comes first), and not for ever.
 pub(super) fn check_repreparation(evidence: &Evidence<'_>) -> Vec<Failure> {
     let mut prepared_at: BTreeMap<u32, Duration> = BTreeMap::new();
-    let mut refused: BTreeMap<(Nonce, u64), (Duration, u32)> = BTreeMap::new();
+    let mut refused: BTreeMap<(Nonce, u64), Refusal> = BTreeMap::new();
     let mut failures = Vec::new();
     for fact in evidence.wire {
         match &fact.what {
             Wire::Request { opcode: opcode::PREPARE, .. } => {
                 prepared_at.insert(fact.node, fact.at);
             }
-            Wire::Response { connection, error: Some(error_code::UNPREPARED), nonce: Some(nonce), .. } => {
-                let entry = refused.entry((*nonce, *connection)).or_insert((fact.at, 0));
-                *entry = (fact.at, entry.1 + 1);
-                if entry.1 > REFUSALS_MAX {
-                    let text = format!("{nonce} was unprepared {} times on connection {connection}", entry.1);
+            Wire::Response { connection, stream, error: Some(error_code::UNPREPARED), nonce: Some(nonce), .. } => {
+                let refusal = refused.entry((*nonce, *connection)).or_default();
+                *refusal = Refusal { at: fact.at, stream: *stream, read_at: None, count: refusal.count + 1 };
+                if refusal.count > REFUSALS_MAX {
+                    let text = format!("{nonce} was unprepared {} times on connection {connection}", refusal.count);
                     failures.push(failure("I36", fact.at, text));
                 }
             }
+            // What follows a page that was answered is the request for the next one.
+            Wire::Response { error: None, nonce: Some(nonce), .. } => refused.retain(|(of, _), _| of != nonce),
+            Wire::AnswerRead { connection, stream } => {
+                for ((_, on), refusal) in &mut refused {
+                    if on == connection && refusal.stream == *stream && refusal.read_at.is_none() {
+                        refusal.read_at = Some(fact.at);
+                    }
+                }
+            }
             Wire::Request { connection, opcode, nonce: Some(nonce), .. } if opcode::runs_statement(*opcode) => {
-                let Some((at, _)) = refused.get(&(*nonce, *connection)) else { continue };
+                let Some(Refusal { at, read_at, .. }) = refused.get(&(*nonce, *connection)) else { continue };
+                // What was on its way already is no repetition.
+                if read_at.is_none_or(|read_at| fact.caused_at < read_at) {
+                    continue;
+                }
                 if prepared_at.get(&fact.node).is_none_or(|prepared| prepared < at) {
                     let text = format!("{nonce} was executed on connection {connection} again without being prepared");
                     failures.push(failure("I36", fact.at, text));
@@ -221,6 +238,16 @@ pub(super) fn check_repreparation(evidence: &Evidence<'_>) -> Vec<Failure> {
         }
     }
     failures
+}
+
+/// An answer that said UNPREPARED.
+#[derive(Default)]
+struct Refusal {
+    at: Duration,
+    stream: i16,
+    /// When the client had read it.
+    read_at: Option<Duration>,
+    count: u32,
 }
 
 /// The driver prepares three times per attempt, and pages and statements of a batch may each need it.
@@ -289,9 +316,12 @@ mod tests {
         let refusal = || response(2, 1, 7, Some(error_code::UNPREPARED));
         let mut prepare = request(3, 1, 7);
         prepare.what = Wire::Request { connection: 1, stream: 2, opcode: opcode::PREPARE, nonce: None, asked: None };
-        let good = [request(1, 1, 7), refusal(), prepare, request(4, 1, 7)];
+        let read = || fact(3, Wire::AnswerRead { connection: 1, stream: 1 });
+        let good = [request(1, 1, 7), refusal(), read(), prepare, request(4, 1, 7)];
         assert!(run(check_repreparation, &[], &good, None).is_empty());
-        let bad = [request(1, 1, 7), refusal(), fact(3, Wire::Note("nothing".into())), request(4, 1, 7)];
+        let under_way = [request(1, 1, 7), refusal(), request(4, 1, 7)];
+        assert!(run(check_repreparation, &[], &under_way, None).is_empty());
+        let bad = [request(1, 1, 7), refusal(), read(), request(4, 1, 7)];
         assert_eq!(run(check_repreparation, &[], &bad, None), ["I36"]);
     }
 }
