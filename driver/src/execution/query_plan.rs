@@ -103,7 +103,7 @@ pub(super) fn plan(executor: &Executor, job: &Job<'_>, replicas: &[NodeIndex]) -
     let view = &job.view;
     let mut plan = Vec::with_capacity(view.pools.len());
     with_facts(executor, job, replicas, Instant::now(), |facts| {
-        job.load_balancing.plan(facts, &view.distances, &mut plan)
+        job.load_balancing.plan(facts, &view.distances, &mut plan);
     });
     let mut seen = vec![false; view.pools.len()];
     plan.retain(|&index| {
