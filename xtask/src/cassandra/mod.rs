@@ -137,7 +137,7 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<(), String> {
         Action::Up(shape) => up(root, first, shape),
         Action::Restart { node } => processes::start(&open()?, *node),
         Action::Kill { node } => processes::kill(&open()?, *node),
-        Action::Pause { node } => processes::signal(&open()?, *node, "STOP"),
+        Action::Pause { node } => processes::pause(&open()?, *node),
         Action::Resume { node } => processes::signal(&open()?, *node, "CONT"),
         Action::Add { dc } => processes::add(&mut open()?, dc).map(|_| ()),
         Action::Decommission { node } => processes::decommission(&mut open()?, *node),

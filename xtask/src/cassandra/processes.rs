@@ -94,6 +94,28 @@ pub fn signal(ring: &Ring, n: u8, name: &str) -> Result<(), String> {
     }
 }
 
+/// Freezes a node's process and waits until it stands still: the signal alone does not stop it at once.
+pub fn pause(ring: &Ring, n: u8) -> Result<(), String> {
+    signal(ring, n, "STOP")?;
+    for _ in 0..END_POLLS_MAX {
+        if pid(ring, n).is_none_or(is_stopped) {
+            return Ok(());
+        }
+        std::thread::sleep(POLL / 10);
+    }
+    Err(format!("node {n} did not stand still"))
+}
+
+/// Whether every thread of a process is stopped, as the system says.
+fn is_stopped(pid: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return true };
+    threads.filter_map(Result::ok).all(|thread| {
+        let text = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // The state follows the name in parentheses; a thread that has ended meanwhile has none.
+        text.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    })
+}
+
 /// Ends a node's process at once and waits until it is gone.
 pub fn kill(ring: &Ring, n: u8) -> Result<(), String> {
     signal(ring, n, "KILL")?;

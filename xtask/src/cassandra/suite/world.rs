@@ -97,7 +97,7 @@ impl TestCluster for RealCluster {
     }
 
     fn pause(&self, node: u8) -> Change<'_> {
-        self.change(move |ring| processes::signal(ring, node, "STOP"))
+        self.change(move |ring| processes::pause(ring, node))
     }
 
     fn resume(&self, node: u8) -> Change<'_> {
