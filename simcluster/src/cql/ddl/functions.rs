@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 impl Change<'_> {
     pub(super) fn create_function(&self, create: &CreateFunction) -> Result<Option<Changes>, ServerError> {
         let name = &create.name.name;
-        let keyspace_name = self.keyspace_of(&create.name)?;
+        let keyspace_name = self.keyspace_of_function(&create.name)?;
         check_directives(create.or_replace, create.if_not_exists)?;
         if create.language != "java" {
             return Err(invalid(
@@ -81,7 +81,7 @@ impl Change<'_> {
 
     pub(super) fn create_aggregate(&self, create: &CreateAggregate) -> Result<Option<Changes>, ServerError> {
         let name = &create.name.name;
-        let keyspace_name = self.keyspace_of(&create.name)?;
+        let keyspace_name = self.keyspace_of_function(&create.name)?;
         check_directives(create.or_replace, create.if_not_exists)?;
         let missing = || ServerError::Config(format!("Keyspace {keyspace_name} doesn't exist"));
         let keyspace = self.schema.keyspaces.get(keyspace_name).ok_or_else(missing)?;

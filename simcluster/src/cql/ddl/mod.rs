@@ -101,6 +101,16 @@ struct Change<'a> {
 impl Change<'_> {
     // names
 
+    /// The keyspace of a function to be created: the system's are refused before permissions are looked at.
+    fn keyspace_of_function<'b>(&'b self, name: &'b Name) -> Result<&'b str, ServerError> {
+        match name.keyspace.as_deref().or(self.keyspace) {
+            Some(keyspace) if is_system(keyspace) => {
+                Err(invalid(format!("System keyspace '{keyspace}' is not user-modifiable")))
+            }
+            _ => self.keyspace_of(name),
+        }
+    }
+
     fn keyspace_of<'b>(&'b self, name: &'b Name) -> Result<&'b str, ServerError> {
         let keyspace = name.keyspace.as_deref().or(self.keyspace).ok_or_else(no_keyspace)?;
         if is_system(keyspace) {
