@@ -3,6 +3,7 @@
 //! Only the driver's public API is used, the way its documentation shows. Each call carries its nonce in the custom
 //! payload and answers with the nonces that came back.
 
+use super::outcome::{account_of, describe};
 use super::{
     KEYSPACE, album, entry_orders, entry_title, note, numbers_in, operation_of, playlist_id, song_id, tag, title,
 };
@@ -449,15 +450,6 @@ impl App {
     }
 }
 
-/// What the row of an account, or of a swap that was not applied, says.
-fn account_of(row: Option<&helenus::value::CqlRow>) -> Result<AccountRead, Error> {
-    let number = |name: &str| row.map(|row| row.get::<Option<i32>>(name)).transpose();
-    Ok(AccountRead {
-        version: number("version")?.flatten().unwrap_or(-1),
-        operation: number("operation")?.flatten().and_then(|operation| u32::try_from(operation).ok()).unwrap_or(0),
-    })
-}
-
 /// One call on its way: what it sends along, what it notes.
 struct Trip {
     nonce: Nonce,
@@ -502,21 +494,4 @@ const NONCE: &str = "nonce";
 
 fn nonce_of(payload: &BTreeMap<String, Option<Bytes>>) -> Option<Nonce> {
     Nonce::from_bytes(payload.get(NONCE)?.as_deref()?)
-}
-
-/// What the application notes of an error.
-#[must_use]
-pub fn describe(error: &Error) -> Failed {
-    let debug = format!("{:?}", error.kind());
-    Failed {
-        certainty: match error.certainty() {
-            helenus::Certainty::NotSent => Certainty::NotSent,
-            helenus::Certainty::Rejected => Certainty::Rejected,
-            helenus::Certainty::MaybeApplied => Certainty::MaybeApplied,
-            helenus::Certainty::Applied => Certainty::Applied,
-        },
-        kind: debug.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_owned(),
-        message: error.to_string(),
-        attempts: error.attempts().len(),
-    }
 }

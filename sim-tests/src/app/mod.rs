@@ -5,6 +5,7 @@
 //! wrong place shows itself.
 
 pub mod client;
+mod outcome;
 
 use crate::history::Nonce;
 use crate::plan::Action;
