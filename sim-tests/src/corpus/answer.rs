@@ -42,6 +42,8 @@ pub enum Message {
         /// What follows the text, by name.
         details: Vec<String>,
     },
+    /// SUPPORTED: keys and values.
+    Supported(Vec<(String, Vec<String>)>),
     /// Anything else: its opcode.
     Other(u8),
 }
@@ -127,6 +129,13 @@ impl Answer {
                 "SCHEMA_CHANGE" => Message::SchemaChange(schema_change(&mut reader)?),
                 other => Message::SchemaChange(other.into()),
             },
+            opcode::SUPPORTED => {
+                let count = reader.short()?;
+                let entry = |_| Ok((reader.string()?, reader.string_list()?));
+                let mut entries = (0..count).map(entry).collect::<Result<Vec<_>, Malformed>>()?;
+                entries.sort(); // A map of the server, in an order that means nothing.
+                Message::Supported(entries)
+            }
             other => return Ok(Self { is_traced, warnings, payload, message: Message::Other(other) }),
         };
         if !matches!(&message, Message::SchemaChange(_)) && !reader.0.is_empty() {
@@ -148,6 +157,9 @@ impl Answer {
                 let mut lines = vec![format!("error {code:#06x} {}: {}", error_name(*code), on_one_line(text))];
                 lines.extend(details.iter().map(|detail| format!("  {detail}")));
                 lines
+            }
+            Message::Supported(entries) => {
+                entries.iter().map(|(key, values)| format!("supported {key}: {}", values.join(", "))).collect()
             }
             Message::Other(opcode) => vec![format!("message {opcode:#04x}")],
         };

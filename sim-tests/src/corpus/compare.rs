@@ -171,7 +171,9 @@ fn judge(entry: &Entry) -> Result<Vec<Judged>, String> {
     Ok(judge_blocks(&entry.script, expected, actual))
 }
 
-fn judge_blocks(script: &Script, expected: Vec<Block>, actual: Vec<Block>) -> Vec<Judged> {
+/// Judges what a real and the simulated cluster answered to the same script.
+#[must_use]
+pub fn judge_blocks(script: &Script, expected: Vec<Block>, actual: Vec<Block>) -> Vec<Judged> {
     let mut has_gap = false;
     let mut judged = Vec::new();
     for ((expected, actual), step) in expected.into_iter().zip(actual).zip(&script.steps) {

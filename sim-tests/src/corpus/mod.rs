@@ -15,11 +15,13 @@
 //! | [`runner`], [`simulated`] | a script in a world |
 //! | [`golden`], [`mask`] | answers as files |
 //! | [`mod@compare`] | verdicts and counts |
+//! | [`generate`] | scripts from seeds, to find what no one has thought of |
 
 pub mod answer;
 pub mod client;
 pub mod compare;
 pub mod encode;
+pub mod generate;
 pub mod golden;
 pub mod literal;
 pub mod mask;
@@ -30,7 +32,7 @@ pub mod script;
 pub mod simulated;
 pub mod types;
 
-pub use compare::{Count, Counts, Entry, Judged, Verdict, compare, count, load, losses, table};
+pub use compare::{Count, Counts, Entry, Judged, Verdict, compare, count, judge_blocks, load, losses, table};
 pub use golden::Block;
 pub use runner::{Connecting, World, run_script};
 pub use script::{Script, ScriptError};

@@ -65,6 +65,8 @@ pub struct Options {
     pub skip_metadata: bool,
     /// `batch logged|unlogged|counter`: a BATCH message whose statements are the text's lines.
     pub batch: Option<u8>,
+    /// `options`: an OPTIONS message instead of the text.
+    pub is_options: bool,
     /// `protocol N`; 5 if absent.
     pub protocol: Option<u8>,
     /// `unordered`: rows are sorted before they are compared.
@@ -240,6 +242,7 @@ impl Options {
             "skip-metadata" => self.skip_metadata = true,
             "batch" => self.batch = Some(batch_kind(rest)?),
             "protocol" => self.protocol = Some(protocol(rest)?),
+            "options" => self.is_options = true,
             "unordered" => self.unordered = true,
             "raw" => self.raw = true,
             "sleep" => self.sleep = Some(duration(rest)?),

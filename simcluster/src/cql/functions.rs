@@ -190,7 +190,7 @@ impl Function {
             || matches!(to, T::Text | T::Ascii) && !from.is_collection() && !matches!(from, T::Blob)
             || matches!(
                 (from, to),
-                (T::Timeuuid, T::Timestamp | T::Date) | (T::Timestamp, T::Date) | (T::Date, T::Timestamp)
+                (T::Timeuuid, T::Timestamp | T::Date) | (T::Timestamp, T::Date | T::Bigint) | (T::Date, T::Timestamp)
             );
         if !possible {
             return Err(invalid(format!("{from} cannot be cast to {to}")));
@@ -267,7 +267,12 @@ impl Function {
                 let written = String::from_utf8_lossy(argument);
                 let parsed = json::Json::parse(&written)
                     .ok_or_else(|| invalid(format!("Could not decode JSON string '{written}'")))?;
-                json::from_json(&self.result, &parsed).map_err(invalid)?
+                json::from_json(&self.result, &parsed).map_err(|e| ServerError::FunctionFailure {
+                    keyspace: "system".to_owned(),
+                    function: self.name.clone(),
+                    arguments: vec!["text".to_owned()],
+                    message: format!("org.apache.cassandra.serializers.MarshalException: {e}"),
+                })?
             }
             Kind::Cast => cast(&self.arguments[0], &self.result, argument)?,
             _ => None,
@@ -374,6 +379,10 @@ impl Number {
             Self::Decimal(scale, n) => rescale(n, *scale, 0),
             Self::Float(n) => BigInt::from(*n as i128),
         };
+        let narrowed = || match self {
+            Self::Float(n) => BigInt::from(*n as i32),
+            Self::Integer(_) | Self::Decimal(..) => as_integer(),
+        };
         match cql_type {
             CqlType::Float => Bytes::copy_from_slice(&(as_float() as f32).to_be_bytes()),
             CqlType::Double => Bytes::copy_from_slice(&as_float().to_be_bytes()),
@@ -385,10 +394,14 @@ impl Number {
                 }
             },
             CqlType::Varint => Bytes::from(as_integer().to_signed_bytes_be()),
-            CqlType::Tinyint => integer(&as_integer(), 1),
-            CqlType::Smallint => integer(&as_integer(), 2),
-            CqlType::Int => integer(&as_integer(), 4),
-            _ => integer(&as_integer(), 8),
+            // Java narrows a float to an int or long by cutting it at the bounds, and from there on by cutting bits.
+            CqlType::Tinyint => integer(&narrowed(), 1),
+            CqlType::Smallint => integer(&narrowed(), 2),
+            CqlType::Int => integer(&narrowed(), 4),
+            _ => match self {
+                Self::Float(n) => integer(&BigInt::from(*n as i64), 8),
+                Self::Integer(_) | Self::Decimal(..) => integer(&as_integer(), 8),
+            },
         }
     }
 }
@@ -406,7 +419,9 @@ fn cast(from: &CqlType, to: &CqlType, bytes: &Bytes) -> Result<Value, ServerErro
     }
     Ok(Some(match (from, to) {
         _ if from == to => bytes.clone(),
+        (T::Timestamp, T::Text | T::Ascii) => Bytes::from(text::to_text(from, bytes).replacen(' ', "T", 1)),
         (_, T::Text | T::Ascii) => Bytes::from(text::to_text(from, bytes)),
+        (T::Timestamp, T::Bigint) => bytes.clone(),
         (T::Timeuuid | T::Date, T::Timestamp) => Bytes::copy_from_slice(&millis_of(from, bytes).to_be_bytes()),
         (_, T::Date) => Bytes::copy_from_slice(&day_of(millis_of(from, bytes)).to_be_bytes()),
         _ => Number::read(from, bytes).encode(to),

@@ -1,7 +1,7 @@
 //! CQL text into tokens, each with its place for error messages.
 
 use crate::protocol::ServerError;
-use crate::types::time::parse_duration;
+use crate::types::time::is_duration;
 
 /// One token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +67,16 @@ pub fn tokenize(text: &str) -> Result<Vec<Token>, ServerError> {
             check_end_of_number(text, at, at + length, &kind)?;
             (kind, length)
         } else if first.is_ascii_alphabetic() {
-            let length = word_length(rest);
+            let mut length = word_length(rest);
+            // `P0001-02-03T04:05:06`: the only kind of word with a `-` inside.
+            if let Some(long) = rest.get(..ISO_ALTERNATIVE_LEN).filter(|long| long.starts_with(['P', 'p']))
+                && length == 5
+                && is_duration(long)
+            {
+                length = ISO_ALTERNATIVE_LEN;
+            }
             let word = &rest[..length];
-            let is_iso_duration = word.len() > 2 && word.starts_with(['P', 'p']) && parse_duration(word).is_some();
+            let is_iso_duration = word.len() > 2 && word.starts_with(['P', 'p']) && is_duration(word);
             let kind =
                 if is_iso_duration { Kind::Duration(word.to_owned()) } else { Kind::Word(word.to_ascii_lowercase()) };
             (kind, length)
@@ -166,6 +173,9 @@ fn word_length(text: &str) -> usize {
     text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(text.len())
 }
 
+/// The length of `P0001-02-03T04:05:06`.
+const ISO_ALTERNATIVE_LEN: usize = 20;
+
 fn uuid_prefix(text: &str) -> Option<&str> {
     let candidate = text.get(..36)?;
     let hex = candidate.char_indices().all(|(i, c)| match i {
@@ -207,7 +217,7 @@ fn number(text: &str) -> (Kind, usize) {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     // A µ is not a word character; it appears only in durations.
     let long = text.find(|c: char| !c.is_alphanumeric()).unwrap_or(text.len());
-    if long > digits && parse_duration(&text[..long]).is_some() {
+    if long > digits && is_duration(&text[..long]) {
         return (Kind::Duration(text[..long].to_owned()), long);
     }
     let mut end = digits;

@@ -31,7 +31,13 @@ impl Node {
             return Ok(Answer::Void);
         };
         let new = self.apply_schema(now, &mutations);
-        self.adopt_schema(now, new, std::slice::from_ref(&event), outputs);
+        // A type that changes, changes the types and tables that are made of it; clients are told of each.
+        let events = if (event.change, event.target) == ("UPDATED", "TYPE") {
+            diff(&self.schema, &new)
+        } else {
+            vec![event.clone()]
+        };
+        self.adopt_schema(now, new, &events, outputs);
         for to in self.members.live_peers(self.config.id) {
             outputs.push(Output::ToPeer { to, message: PeerMessage::SchemaPush(mutations.clone()) });
         }

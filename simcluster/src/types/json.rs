@@ -100,7 +100,7 @@ pub fn from_json(cql_type: &CqlType, json: &Json) -> Result<Option<Bytes>, Strin
         (_, Json::Null) => return Ok(None),
         // A nested value may also be given as a string that holds JSON.
         (T::List { .. } | T::Set { .. } | T::Map { .. } | T::Tuple(_) | T::Udt { .. }, Json::String(inner)) => {
-            let inner = Json::parse(inner).ok_or_else(|| wrong("a list or map"))?;
+            let inner = Json::parse(inner).ok_or_else(|| format!("Error decoding JSON string: {inner}"))?;
             return from_json(cql_type, &inner);
         }
         (T::List { element, .. }, Json::Array(items)) => {
@@ -113,6 +113,13 @@ pub fn from_json(cql_type: &CqlType, json: &Json) -> Result<Option<Bytes>, Strin
             parts.dedup();
             codec::join_collection(parts.len(), &parts)
         }
+        (T::Vector { dimensions, .. }, Json::Array(items)) if items.len() != usize::from(*dimensions) => {
+            return Err(format!(
+                "List had incorrect size: expected {dimensions} but given {}; {}",
+                items.len(),
+                show(json)
+            ));
+        }
         (T::Vector { element, .. }, Json::Array(items)) => {
             let parts = items.iter().map(|i| element_from(element, i)).collect::<Result<Vec<_>, _>>()?;
             codec::join_vector(element, &parts.into_iter().flatten().collect::<Vec<_>>())
@@ -121,22 +128,28 @@ pub fn from_json(cql_type: &CqlType, json: &Json) -> Result<Option<Bytes>, Strin
             if items.len() > types.len() {
                 return Err(format!("Tuple contains extra items (expected {}): {}", types.len(), show(json)));
             }
+            if items.len() < types.len() {
+                return Err(format!("Tuple is missing items (expected {}): {}", types.len(), show(json)));
+            }
             let parts = items.iter().zip(types.iter()).map(|(i, t)| from_json(t, i)).collect::<Result<Vec<_>, _>>()?;
             codec::join_tuple(&parts)
         }
         (T::Map { key, value, .. }, Json::Object(pairs)) => {
             let mut parts = Vec::new();
             for (name, item) in pairs {
-                let name = match from_json(key, &Json::String(name.clone())) {
-                    Ok(found) => found,
-                    Err(_) => from_json(key, &Json::parse(name).ok_or_else(|| wrong("a map"))?)?,
-                };
-                parts.push((name, element_from(value, item)?));
+                let name = from_json(key, &Json::String(name.clone()))?;
+                let item = from_json(value, item)?.ok_or("Invalid null value in map")?;
+                parts.push((name, Some(item)));
             }
             parts.sort_by(|a, b| super::order::compare(key, &a.0, &b.0));
             codec::join_collection(parts.len(), parts.iter().flat_map(|(k, v)| [k, v]))
         }
         (T::Udt { definition, .. }, Json::Object(pairs)) => {
+            let is_field = |key: &str, name: &str| key == name || key.trim_matches('"') == name;
+            let stranger = pairs.iter().find(|(key, _)| !definition.fields.iter().any(|(name, _)| is_field(key, name)));
+            if let Some((key, _)) = stranger {
+                return Err(format!("Unknown field '{key}' in value of user defined type {}", definition.name));
+            }
             let mut parts = Vec::new();
             for (name, field) in &definition.fields {
                 let found = pairs.iter().find(|(k, _)| k == name || k.trim_matches('"') == name);
@@ -145,30 +158,74 @@ pub fn from_json(cql_type: &CqlType, json: &Json) -> Result<Option<Bytes>, Strin
             codec::join_tuple(&parts)
         }
         (T::Blob, Json::String(s)) => {
-            let digits = s.strip_prefix("0x").ok_or_else(|| wrong("a hex string starting with 0x"))?;
-            text::decode_hex(digits).ok_or_else(|| wrong("a hex string"))?
+            let digits = s.strip_prefix("0x").ok_or_else(|| {
+                format!(
+                    "Value '{s}' is not a valid blob representation: String representation of blob is missing 0x \
+                     prefix: {s}"
+                )
+            })?;
+            text::decode_hex(digits).ok_or_else(|| {
+                format!("Value '{s}' is not a valid blob representation: cannot parse '{digits}' as hex bytes")
+            })?
         }
         (T::Boolean, Json::Bool(b)) => Bytes::copy_from_slice(&[u8::from(*b)]),
         (T::Text | T::Ascii, Json::String(s)) => text::from_text(cql_type, s)?,
-        (T::Text | T::Ascii, _) => return Err(wrong("a UTF-8 string")),
-        (
-            T::Int
-            | T::Bigint
-            | T::Smallint
-            | T::Tinyint
-            | T::Varint
-            | T::Counter
-            | T::Decimal
-            | T::Float
-            | T::Double
-            | T::Timestamp
-            | T::Date
-            | T::Time,
-            Json::Number(n),
-        ) => text::from_text(cql_type, n)?,
+        (T::Text, _) => return Err(wrong("a UTF-8 string")),
+        (T::Ascii, _) => return Err(wrong("an ascii string")),
+        (T::Date | T::Time, Json::Number(_)) => {
+            return Err(wrong(&format!("a string representation of a {cql_type} value")));
+        }
+        // What the server reads as a double loses its trailing zeros.
+        (T::Decimal, Json::Number(n)) if n.contains(['.', 'e', 'E']) => {
+            let double = text::from_text(&T::Double, n)?;
+            text::from_text(cql_type, &text::to_text(&T::Double, &double))?
+        }
+        (T::Smallint | T::Tinyint, Json::Number(n)) if n.parse::<i32>().is_ok() => text::from_text(cql_type, n)?,
+        (T::Varint | T::Decimal, Json::Number(n) | Json::String(n)) => {
+            text::from_text(cql_type, n).map_err(|_| no_representation(cql_type, json))?
+        }
+        (T::Varint | T::Decimal, _) => return Err(no_representation(cql_type, json)),
+        (T::Timestamp, Json::Number(n)) if n.parse::<i64>().is_ok() => text::from_text(cql_type, n)?,
+        (T::Int | T::Bigint | T::Smallint | T::Tinyint | T::Counter, Json::Number(n)) => {
+            text::from_text(cql_type, n).map_err(|_| wrong(&article(cql_type)))?
+        }
+        (T::Float | T::Double, Json::Number(n)) => text::from_text(cql_type, n)?,
         (_, Json::String(s)) => text::from_text(cql_type, s)?,
-        _ => return Err(wrong(&format!("a value of type {cql_type}"))),
+        (T::Int | T::Bigint | T::Smallint | T::Tinyint | T::Counter | T::Boolean | T::Float | T::Double, _) => {
+            return Err(wrong(&article(cql_type)));
+        }
+        _ => return Err(wrong(&wanted(cql_type))),
     }))
+}
+
+/// `an int value`, `a bigint value`; two types have Java's names here.
+fn article(cql_type: &CqlType) -> String {
+    match cql_type {
+        CqlType::Int => "an int value".to_owned(),
+        CqlType::Smallint => "a short value".to_owned(),
+        CqlType::Tinyint => "a byte value".to_owned(),
+        other => format!("a {other} value"),
+    }
+}
+
+/// What is expected of types that are not numbers.
+fn wanted(cql_type: &CqlType) -> String {
+    use CqlType as T;
+    match cql_type {
+        T::Uuid | T::Timeuuid | T::Duration => format!("a string representation of a {cql_type}"),
+        T::Inet => "a string representation of an inet value".to_owned(),
+        T::Date | T::Time => format!("a string representation of a {cql_type} value"),
+        T::Timestamp => "a long or a datestring representation of a timestamp value".to_owned(),
+        T::List { .. } | T::Vector { .. } => "a list".to_owned(),
+        T::Set { .. } => "a list (representing a set)".to_owned(),
+        T::Map { .. } | T::Udt { .. } => "a map".to_owned(),
+        T::Tuple(_) => "a list representation of a tuple".to_owned(),
+        other => format!("a value of type {other}"),
+    }
+}
+
+fn no_representation(cql_type: &CqlType, json: &Json) -> String {
+    format!("Value '{}' is not a valid representation of a {cql_type} value", show(json))
 }
 
 fn element_from(cql_type: &CqlType, json: &Json) -> Result<Option<Bytes>, String> {
@@ -205,7 +262,9 @@ fn kind(json: &Json) -> &'static str {
         Json::Null => "null",
         Json::Bool(_) => "Boolean",
         Json::Number(n) if n.contains(['.', 'e', 'E']) => "Double",
-        Json::Number(_) => "Integer",
+        Json::Number(n) if n.parse::<i32>().is_ok() => "Integer",
+        Json::Number(n) if n.parse::<i64>().is_ok() => "Long",
+        Json::Number(_) => "BigInteger",
         Json::String(_) => "String",
         Json::Array(_) => "ArrayList",
         Json::Object(_) => "LinkedHashMap",

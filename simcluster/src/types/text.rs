@@ -22,7 +22,10 @@ pub fn from_text(cql_type: &CqlType, text: &str) -> Result<Bytes, String> {
         T::Text => copied(text.as_bytes()),
         T::Ascii => {
             if !text.is_ascii() {
-                return Err(format!("Invalid ASCII character in string literal: '{text}'"));
+                return Err(
+                    "Invalid ASCII character in string literal: java.nio.charset.UnmappableCharacterException: Input length = 1"
+                        .to_owned(),
+                );
             }
             copied(text.as_bytes())
         }
@@ -57,11 +60,18 @@ pub fn from_text(cql_type: &CqlType, text: &str) -> Result<Bytes, String> {
                 .ok()
                 .filter(|_| text.len() == 36)
                 .ok_or_else(|| format!("Unable to make {what} from '{text}'"))?;
+            if *cql_type == T::Timeuuid && uuid.get_version_num() != 1 {
+                return Err("TimeUUID supports only version 1 UUIDs".to_owned());
+            }
             copied(uuid.as_bytes())
         }
         T::Inet => match text.parse::<IpAddr>() {
             Ok(IpAddr::V4(ip)) => copied(&ip.octets()),
-            Ok(IpAddr::V6(ip)) => copied(&ip.octets()),
+            // Java makes an IPv4 address of a mapped one.
+            Ok(IpAddr::V6(ip)) => match ip.to_ipv4_mapped() {
+                Some(v4) => copied(&v4.octets()),
+                None => copied(&ip.octets()),
+            },
             Err(_) => return Err(format!("Unable to make inet address from '{text}'")),
         },
         T::Timestamp => copied(
@@ -71,17 +81,22 @@ pub fn from_text(cql_type: &CqlType, text: &str) -> Result<Bytes, String> {
         ),
         T::Date => copied(
             &time::parse_date(text)
-                .ok_or_else(|| format!("Unable to coerce '{text}' to a formatted date (long)"))?
+                .ok_or_else(|| match is_integer(text) {
+                    true => format!("Unable to make unsigned int (for date) from: '{text}'"),
+                    false => format!("Unable to coerce '{text}' to a formatted date (long)"),
+                })?
                 .to_be_bytes(),
         ),
         T::Time => copied(
             &time::parse_time(text)
-                .ok_or_else(|| format!("Unable to coerce '{text}' to a formatted time (long)"))?
+                .ok_or_else(|| match is_integer(text) {
+                    true => format!("Unable to make long (for time) from: '{text}'"),
+                    false => format!("(TimeType) Unable to coerce '{text}' to a formatted time (long)"),
+                })?
                 .to_be_bytes(),
         ),
         T::Duration => {
-            let (months, days, nanos) =
-                time::parse_duration(text).ok_or_else(|| format!("Unable to convert '{text}' to a duration"))?;
+            let (months, days, nanos) = time::parse_duration(text)?;
             codec::encode_duration(months, days, nanos)
         }
         _ => return Err(format!("Unable to make {cql_type} from '{text}'")),
@@ -112,7 +127,12 @@ pub fn to_text(cql_type: &CqlType, bytes: &Bytes) -> String {
         }
         T::Inet => match <[u8; 4]>::try_from(&bytes[..]) {
             Ok(v4) => IpAddr::from(v4).to_string(),
-            Err(_) => <[u8; 16]>::try_from(&bytes[..]).map(|v6| IpAddr::from(v6).to_string()).unwrap_or_default(),
+            // Java leaves no zeros out.
+            Err(_) => {
+                let groups =
+                    bytes.chunks(2).map(|pair| format!("{:x}", pair.iter().fold(0_u16, |n, b| n << 8 | u16::from(*b))));
+                groups.collect::<Vec<_>>().join(":")
+            }
         },
         T::Duration => match codec::decode_duration(bytes) {
             Some((months, days, nanos)) => time::format_duration(months, days, nanos),
@@ -157,6 +177,12 @@ pub fn encode_decimal(scale: i32, unscaled: &BigInt) -> Bytes {
     out.put_i32(scale);
     out.put_slice(&unscaled.to_signed_bytes_be());
     out.freeze()
+}
+
+/// Whether a text is digits with or without a sign: then it is meant as a number, also where it is out of range.
+fn is_integer(text: &str) -> bool {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// Bytes from pairs of hex digits.
@@ -248,7 +274,7 @@ mod tests {
             (CqlType::Float, "0.25"),
             (CqlType::Varint, "1000000000000000000000000000000"),
             (CqlType::Inet, "10.1.2.3"),
-            (CqlType::Inet, "::1"),
+            (CqlType::Inet, "0:0:0:0:0:0:0:1"),
             (CqlType::Uuid, "756716f7-2e54-4715-9f00-91dcbea6cf50"),
             (CqlType::Duration, "1y2mo3d"),
         ] {

@@ -16,7 +16,7 @@ pub fn parse_timestamp(text: &str) -> Option<i64> {
         return Some(millis);
     }
     let split = if text.len() > 10 { text.char_indices().nth(10).map_or(text.len(), |(i, _)| i) } else { text.len() };
-    let date = parse_day(&text[..split])?;
+    let date = parse_day_of_timestamp(&text[..split])?;
     let rest = text[split..].trim_start_matches(['T', ' ']);
     // The zone begins at Z, at a letter, or at the sign after the time.
     let zone_at = rest.find(|c: char| c.is_ascii_alphabetic() || c == '+' || c == '-').unwrap_or(rest.len());
@@ -61,46 +61,120 @@ pub fn parse_time(text: &str) -> Option<i64> {
     Some(seconds * 1_000_000_000 + nanos)
 }
 
-/// Months, days and nanoseconds of a duration literal: `1y2mo3d4h`, ISO `P1Y2M3DT4H`, weeks `P3W`.
+/// Units of durations, greatest first: how they are written, the name in errors, which part they count (months, days,
+/// nanoseconds) and how much of it.
+const UNITS: [(&str, &str, usize, i64); 10] = [
+    ("y", "years", 0, 12),
+    ("mo", "months", 0, 1),
+    ("w", "weeks", 1, 7),
+    ("d", "days", 1, 1),
+    ("h", "hours", 2, 3_600_000_000_000),
+    ("m", "minutes", 2, 60_000_000_000),
+    ("s", "seconds", 2, 1_000_000_000),
+    ("ms", "milliseconds", 2, 1_000_000),
+    ("us", "microseconds", 2, 1_000),
+    ("ns", "nanoseconds", 2, 1),
+];
+
+/// Whether a text has the form of a duration: `1y2mo3d4h`, ISO `P1Y2M3DT4H`, weeks `P3W`, `P0001-02-03T04:05:06`.
 #[must_use]
-pub fn parse_duration(text: &str) -> Option<(i32, i32, i64)> {
-    let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-    let iso = text.starts_with(['P', 'p']);
-    let mut rest = text.trim_start_matches(['P', 'p']);
-    if rest.is_empty() {
-        return None;
-    }
-    let (mut months, mut days, mut nanos) = (0_i64, 0_i64, 0_i64);
-    let mut in_time = false;
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix(['T', 't']).filter(|_| iso) {
-            in_time = true;
-            rest = after;
-            continue;
+pub fn is_duration(text: &str) -> bool {
+    amounts(text.strip_prefix('-').unwrap_or(text)).is_some()
+}
+
+/// Months, days and nanoseconds of a duration.
+///
+/// # Errors
+///
+/// Cassandra's words: the text is no duration, has a unit twice or out of order, or is too great.
+pub fn parse_duration(text: &str) -> Result<(i32, i32, i64), String> {
+    let (negative, unsigned) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let amounts = amounts(unsigned).ok_or_else(|| format!("Unable to convert '{text}' to a duration"))?;
+    let mut parts = [0_i64; 3];
+    let mut last: Option<usize> = None;
+    for (unit, amount) in amounts {
+        let name = UNITS[unit].1;
+        match last {
+            Some(last) if last == unit => {
+                return Err(format!("Invalid duration. The {name} are specified multiple times"));
+            }
+            Some(last) if last > unit => {
+                return Err(format!("Invalid duration. The {} should be after {name}", UNITS[last].1));
+            }
+            _ => last = Some(unit),
         }
-        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
-        let amount = rest[..digits].parse::<i64>().ok()?;
-        rest = &rest[digits..];
-        let letters = if iso { 1 } else { rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len()) };
-        let unit = rest.get(..letters)?.to_ascii_lowercase();
-        rest = &rest[letters..];
-        let (target, scale) = match (unit.as_str(), iso, in_time) {
-            ("y", _, false) => (&mut months, 12),
-            ("mo", false, _) | ("m", true, false) => (&mut months, 1),
-            ("w", _, false) => (&mut days, 7),
-            ("d", _, false) => (&mut days, 1),
-            ("h", _, _) => (&mut nanos, 3_600_000_000_000),
-            ("m", _, _) => (&mut nanos, 60_000_000_000),
-            ("s", _, _) => (&mut nanos, 1_000_000_000),
-            ("ms", false, _) => (&mut nanos, 1_000_000),
-            ("us" | "µs", false, _) => (&mut nanos, 1_000),
-            ("ns", false, _) => (&mut nanos, 1),
-            _ => return None,
-        };
-        *target = target.checked_add(amount.checked_mul(scale)?)?;
+        let (_, _, part, scale) = UNITS[unit];
+        let (whole, limit) =
+            [("months", i64::from(i32::MAX)), ("days", i64::from(i32::MAX)), ("nanoseconds", i64::MAX)][part];
+        let sum = amount.checked_mul(scale).and_then(|more| parts[part].checked_add(more)).filter(|sum| *sum <= limit);
+        parts[part] = sum
+            .ok_or_else(|| format!("Invalid duration. The total number of {whole} must be less or equal to {limit}"))?;
     }
     let sign = if negative { -1 } else { 1 };
-    Some((i32::try_from(months * sign).ok()?, i32::try_from(days * sign).ok()?, nanos * sign))
+    // Bounded above.
+    let small = |part: i64| i32::try_from(part * sign).unwrap_or(i32::MAX);
+    Ok((small(parts[0]), small(parts[1]), parts[2] * sign))
+}
+
+/// The units (by their place in [`UNITS`]) and amounts that are written; `None` if the text is no duration.
+fn amounts(text: &str) -> Option<Vec<(usize, i64)>> {
+    let Some(iso) = text.strip_prefix(['P', 'p']) else { return plain_amounts(text) };
+    if iso.contains('-') {
+        return iso_alternative_amounts(iso);
+    }
+    let (days, clock) = iso.split_once(['T', 't']).map_or((iso, None), |(days, clock)| (days, Some(clock)));
+    if clock == Some("") {
+        return None;
+    }
+    let mut found = Vec::new();
+    for (part, units) in [
+        (days, &[('y', 0), ('m', 1), ('w', 2), ('d', 3)][..]),
+        (clock.unwrap_or_default(), &[('h', 4), ('m', 5), ('s', 6)]),
+    ] {
+        let mut rest = part;
+        while !rest.is_empty() {
+            let (amount, after) = amount(rest)?;
+            let letter = after.chars().next()?.to_ascii_lowercase();
+            found.push((units.iter().find(|(known, _)| *known == letter)?.1, amount));
+            rest = &after[1..];
+        }
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+/// `0001-02-03T04:05:06`.
+fn iso_alternative_amounts(text: &str) -> Option<Vec<(usize, i64)>> {
+    let (days, clock) = text.split_once(['T', 't'])?;
+    let parts = days.split('-').zip([(4, 0), (2, 1), (2, 3)]).chain(clock.split(':').zip([(2, 4), (2, 5), (2, 6)]));
+    let mut found = Vec::new();
+    for (part, (len, unit)) in parts {
+        found
+            .push((unit, part.parse().ok().filter(|_| part.len() == len && part.bytes().all(|b| b.is_ascii_digit()))?));
+    }
+    let is_whole = found.len() == 6 && days.matches('-').count() == 2 && clock.matches(':').count() == 2;
+    is_whole.then_some(found)
+}
+
+fn plain_amounts(text: &str) -> Option<Vec<(usize, i64)>> {
+    let mut found = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (amount, after) = amount(rest)?;
+        let letters = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let unit = after[..letters].to_ascii_lowercase().replace('µ', "u");
+        found.push((UNITS.iter().position(|known| known.0 == unit)?, amount));
+        rest = &after[letters..];
+    }
+    (!found.is_empty()).then_some(found)
+}
+
+/// The digits at the front, as a number that stays at the greatest one.
+fn amount(text: &str) -> Option<(i64, &str)> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    if digits == 0 {
+        return None;
+    }
+    Some((text[..digits].parse().unwrap_or(i64::MAX), &text[digits..]))
 }
 
 /// A timestamp as JSON and casts write it: `2014-11-05 12:30:15.123Z`.
@@ -158,9 +232,41 @@ pub fn format_duration(months: i32, days: i32, nanos: i64) -> String {
     out
 }
 
+/// Days since the epoch of `yyyy-mm-dd`. As in Java's ISO format, a year has four digits, or more after a sign.
 fn parse_day(text: &str) -> Option<i64> {
-    let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
-    Some(NaiveDateTime::new(date, NaiveTime::MIN).and_utc().timestamp() / 86_400)
+    let (sign, digits) = match text.as_bytes().first()? {
+        b'-' => (-1, &text[1..]),
+        b'+' => (1, &text[1..]),
+        _ => (1, text),
+    };
+    let has_sign = digits.len() < text.len();
+    let mut parts = digits.split('-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let fits = |part: &str, len: usize| part.len() == len && part.bytes().all(|b| b.is_ascii_digit());
+    let is_year = fits(year, 4) || has_sign && (5..=9).contains(&year.len()) && fits(year, year.len());
+    if parts.next().is_some() || !is_year || !fits(month, 2) || !fits(day, 2) {
+        return None;
+    }
+    let (year, month, day): (i64, u32, u32) = (year.parse().ok()?, month.parse().ok()?, day.parse().ok()?);
+    days_of(sign * year, month, day)
+}
+
+/// Days since the epoch of a date in the proleptic Gregorian calendar, of any year.
+fn days_of(year: i64, month: u32, day: u32) -> Option<i64> {
+    // The calendar repeats every 400 years, which are 146097 days.
+    let eras = year.div_euclid(400);
+    let date = NaiveDate::from_ymd_opt(i32::try_from(year.rem_euclid(400)).ok()? + 2000, month, day)?;
+    let days = NaiveDateTime::new(date, NaiveTime::MIN).and_utc().timestamp() / 86_400;
+    Some(days + (eras - 5) * 146_097)
+}
+
+/// As [`parse_day`]; the last day of a month stands for the days up to the 31st that it has not.
+fn parse_day_of_timestamp(text: &str) -> Option<i64> {
+    let (month, day) = text.rsplit_once('-')?;
+    match day {
+        "29" | "30" | "31" => [day, "30", "29", "28"].iter().find_map(|day| parse_day(&format!("{month}-{day}"))),
+        _ => parse_day(text),
+    }
 }
 
 /// Minutes east of UTC.
@@ -207,14 +313,26 @@ mod tests {
 
     #[test]
     fn durations_dates_and_times_survive_text() {
-        assert_eq!(parse_duration("1y2mo3d"), Some((14, 3, 0)));
-        assert_eq!(parse_duration("P1Y2M3DT4H"), Some((14, 3, 14_400_000_000_000)));
-        assert_eq!(parse_duration("-2h3ms"), Some((0, 0, -7_200_003_000_000)));
-        assert_eq!(parse_duration("5"), None);
+        assert_eq!(parse_duration("1y2mo3d"), Ok((14, 3, 0)));
+        assert_eq!(parse_duration("P1Y2M3DT4H"), Ok((14, 3, 14_400_000_000_000)));
+        assert_eq!(parse_duration("P0001-02-03T04:05:06"), Ok((14, 3, 14_706_000_000_000)));
+        assert_eq!(parse_duration("-2h3ms"), Ok((0, 0, -7_200_003_000_000)));
+        assert_eq!(parse_duration("5µs"), Ok((0, 0, 5000)));
+        let error = |text| parse_duration(text).unwrap_err();
+        assert_eq!(error("5"), "Unable to convert '5' to a duration");
+        assert_eq!(error("1d1d"), "Invalid duration. The days are specified multiple times");
+        assert_eq!(error("1h1d"), "Invalid duration. The hours should be after days");
+        assert!(error("178956971y").ends_with("The total number of months must be less or equal to 2147483647"));
+        assert!(is_duration("178956971y") && !is_duration("P") && !is_duration("PT") && !is_duration("x"));
         assert_eq!(format_duration(14, 3, 3_000_001), "1y2mo3d3ms1ns");
         assert_eq!(parse_time("08:12:54.123456789"), Some(29_574_123_456_789));
         assert_eq!(format_time(29_574_123_456_789), "08:12:54.123456789");
         assert_eq!(parse_date("2015-01-01").map(format_date).as_deref(), Some("2015-01-01"));
+        assert_eq!(parse_date("-5877641-06-23"), Some(0));
+        for text in ["2024-2-3", "2024-02-30", "12024-01-01", "x"] {
+            assert_eq!(parse_date(text), None, "{text}");
+        }
+        assert_eq!(parse_timestamp("2023-02-29"), parse_timestamp("2023-02-28"));
         assert_eq!(format_timestamp(1_420_070_400_123), "2015-01-01 00:00:00.123Z");
     }
 }

@@ -32,15 +32,26 @@ pub fn validate(cql_type: &CqlType, bytes: &Bytes) -> Result<(), String> {
         T::Int => sized(4, "int"),
         T::Smallint => one_of(&[2], format!("Expected 2 bytes for a smallint ({n})")),
         T::Tinyint => one_of(&[1], format!("Expected 1 byte for a tinyint ({n})")),
-        T::Inet => one_of(&[0, 4, 16], format!("Expected 4 or 16 byte inet address; got {n}")),
+        T::Inet => {
+            one_of(&[0, 4, 16], format!("Expected 4 or 16 byte inetaddress; got {}", super::text::encode_hex(bytes)))
+        }
         T::Uuid => one_of(&[0, 16], format!("UUID should be 16 or 0 bytes ({n})")),
-        T::Timeuuid if n == 16 && bytes[6] >> 4 != 1 => Err("Invalid version for TimeUUID type.".to_owned()),
+        T::Timeuuid if n == 16 && bytes[6] >> 4 != 1 => {
+            Err(format!("Invalid version for TimeUUID type: 0x{:x}", bytes[6] & 0x0f))
+        }
         T::Timeuuid => one_of(&[0, 16], format!("UUID should be 16 or 0 bytes ({n})")),
         T::Duration => {
             if n < 3 {
                 return Err(format!("Expected at least 3 bytes for a duration ({n})"));
             }
-            codec::decode_duration(bytes).map(|_| ()).ok_or_else(|| "Invalid duration".to_owned())
+            let (months, days, nanos) = codec::decode_duration(bytes).ok_or_else(|| "Invalid duration".to_owned())?;
+            let signs = [i64::from(months), i64::from(days), nanos].map(i64::signum);
+            if signs.contains(&1) && signs.contains(&-1) {
+                return Err(format!(
+                    "The duration months, days and nanoseconds must be all of the same sign ({months}, {days}, {nanos})"
+                ));
+            }
+            Ok(())
         }
         T::List { element, .. } => {
             let parts = codec::split_collection(bytes, false).ok_or("Not enough bytes to read a list")?;
@@ -48,17 +59,27 @@ pub fn validate(cql_type: &CqlType, bytes: &Bytes) -> Result<(), String> {
         }
         T::Set { element, .. } => {
             let parts = codec::split_collection(bytes, false).ok_or("Not enough bytes to read a set")?;
+            not_null(&parts)?;
             elements(&parts, |_| element)
         }
         T::Map { key, value, .. } => {
             let parts = codec::split_collection(bytes, true).ok_or("Not enough bytes to read a map")?;
+            not_null(&parts)?;
             elements(&parts, |i| if i.is_multiple_of(2) { key } else { value })
         }
         T::Tuple(types) => fields(bytes, types.len(), |i| &types[i], "tuple"),
         T::Udt { definition, .. } => fields(bytes, definition.fields.len(), |i| &definition.fields[i].1, "user type"),
         T::Vector { element, dimensions } => {
-            let parts = codec::split_vector(element, *dimensions, bytes)
-                .ok_or("Not enough bytes to read a vector or unexpected extraneous bytes")?;
+            if bytes.is_empty() {
+                return Err("Invalid empty vector value".to_owned());
+            }
+            let wanted = element.fixed_length().map(|length| length * usize::from(*dimensions));
+            let parts = codec::split_vector(element, *dimensions, bytes).ok_or_else(|| match wanted {
+                Some(wanted) if n > wanted => {
+                    format!("Unexpected {} extraneous bytes after {cql_type} value", n - wanted)
+                }
+                _ => format!("Not enough bytes to read a {cql_type}"),
+            })?;
             parts.iter().try_for_each(|part| validate(element, part))
         }
     }
@@ -71,10 +92,33 @@ fn elements<'a>(parts: &[Value], cql_type: impl Fn(usize) -> &'a CqlType) -> Res
     })
 }
 
+/// Elements of sets and maps are read before they are checked.
+fn not_null(parts: &[Value]) -> Result<(), String> {
+    if parts.contains(&None) { Err("Null value read when not allowed".to_owned()) } else { Ok(()) }
+}
+
 fn fields<'a>(bytes: &Bytes, count: usize, cql_type: impl Fn(usize) -> &'a CqlType, what: &str) -> Result<(), String> {
-    let parts =
-        codec::split_tuple(bytes, count).ok_or_else(|| format!("Not enough bytes to read the fields of a {what}"))?;
+    let parts = codec::split_tuple(bytes, count).ok_or_else(|| why_no_fields(bytes, count, what))?;
     parts.iter().enumerate().try_for_each(|(i, part)| part.as_ref().map_or(Ok(()), |b| validate(cql_type(i), b)))
+}
+
+/// What is wrong with bytes that cannot be split into fields.
+fn why_no_fields(bytes: &Bytes, count: usize, what: &str) -> String {
+    let mut rest = &bytes[..];
+    for number in 0..count {
+        if rest.is_empty() {
+            break;
+        }
+        let Some((length, after)) = rest.split_first_chunk::<4>() else {
+            return format!("Not enough bytes to read size of {number}th component");
+        };
+        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+        let Some((_, after)) = after.split_at_checked(length) else {
+            return format!("Not enough bytes to read {number}th component");
+        };
+        rest = after;
+    }
+    format!("Invalid remaining data after end of {what} value")
 }
 
 #[cfg(test)]

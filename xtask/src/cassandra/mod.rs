@@ -5,6 +5,7 @@
 
 mod compare;
 mod configuration;
+mod differ;
 mod processes;
 mod record;
 mod release;
@@ -85,6 +86,8 @@ pub enum Action {
     Test(suite::Options),
     /// Run the corpus on a real Cassandra and write its answers beside the scripts.
     Record(record::RecordArguments),
+    /// Run generated scripts on a real Cassandra and on the simulated cluster; shrink and print what differs.
+    Differ(differ::DifferArguments),
     /// Hold the simulated cluster to the recorded answers; needs no Cassandra.
     Compare(compare::CompareArguments),
     /// Say whether this machine can run Cassandra, and if not, what is missing.
@@ -152,6 +155,7 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<(), String> {
         Action::Down => Ring::new(root, first, Settings::new(Release::default(), 1, 1, first)).end(),
         Action::Test(options) => suite::run(root, first, options),
         Action::Record(arguments) => record::run(root, first, arguments),
+        Action::Differ(arguments) => differ::run(root, first, arguments),
         Action::Compare(arguments) => compare::run(arguments),
     }
 }

@@ -23,7 +23,7 @@ pub struct RecordArguments {
 }
 
 /// A real node.
-struct Real(SocketAddr);
+pub struct Real(pub SocketAddr);
 
 impl World for Real {
     fn connect(&self) -> Connecting<'_> {
@@ -31,15 +31,25 @@ impl World for Real {
     }
 }
 
+/// Does something with a Cassandra that runs already, or with one node that is started for it and ended afterwards.
+pub fn with_cassandra(
+    root: &Path,
+    first: u8,
+    at: Option<SocketAddr>,
+    work: impl FnOnce(SocketAddr) -> Result<(), String>,
+) -> Result<(), String> {
+    let Some(address) = at else {
+        super::requirements()?;
+        let _ring = stand_up(root, first, Settings::new(Release::default(), 1, 1, first))?;
+        return work(SocketAddr::from(([127, 0, 0, first], 9042)));
+    };
+    work(address)
+}
+
 /// Records; the error is a sentence for the user.
 pub fn run(root: &Path, first: u8, arguments: &RecordArguments) -> Result<(), String> {
     let entries = corpus::load(&corpus::folder(), &arguments.filter)?;
-    let Some(address) = arguments.at else {
-        super::requirements()?;
-        let _ring = stand_up(root, first, Settings::new(Release::default(), 1, 1, first))?;
-        return record_all(SocketAddr::from(([127, 0, 0, first], 9042)), &entries, arguments.check);
-    };
-    record_all(address, &entries, arguments.check)
+    with_cassandra(root, first, arguments.at, |address| record_all(address, &entries, arguments.check))
 }
 
 fn record_all(address: SocketAddr, entries: &[Entry], is_check: bool) -> Result<(), String> {

@@ -16,10 +16,12 @@ impl ModificationPlan {
         default_unset: bool,
     ) -> Result<(Vec<Test>, Vec<BoundOperation>), ServerError> {
         let table = &self.table;
-        let written = env.value(expr)?.unwrap_or_default();
+        let Some(written) = env.value(expr)? else { return Err(invalid("Got null for INSERT JSON values")) };
         let written = String::from_utf8_lossy(&written).into_owned();
-        let Some(Json::Object(pairs)) = Json::parse(&written) else {
-            return Err(invalid(format!("Could not decode JSON string as a map: {written}")));
+        let pairs = match Json::parse(&written) {
+            Some(Json::Object(pairs)) => pairs,
+            Some(Json::Null) => return Err(invalid("Got null for INSERT JSON values")),
+            _ => return Err(invalid(format!("Could not decode JSON string as a map: {written}"))),
         };
         let column_name = |key: &str| match key.strip_prefix('"').and_then(|k| k.strip_suffix('"')) {
             Some(exact) => exact.to_owned(),
