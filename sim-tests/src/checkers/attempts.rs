@@ -3,7 +3,7 @@
 
 use super::{Class, Evidence, Failure};
 use crate::history::{Call, Nonce};
-use crate::plan::{Action, Level};
+use crate::plan::{Action, Level, RetryChoice};
 use crate::wire::{Asked, Fact, Wire, error_code, opcode};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,7 +46,10 @@ pub(super) fn check_bounded(evidence: &Evidence<'_>) -> Vec<Failure> {
                 *count = count.saturating_sub(1);
             }
         }
-        if let Some((node, count)) = asked.into_iter().find(|(_, count)| *count > ASKED_MAX) {
+        // Back-off repeats on the same node as often as its own limit says.
+        let backs_off = evidence.plan.driver.retry == RetryChoice::BackOff;
+        let most = if backs_off { ASKED_MAX_BACKING_OFF } else { ASKED_MAX };
+        if let Some((node, count)) = asked.into_iter().find(|(_, count)| *count > most) {
             let at = call.completed.unwrap_or(call.submitted);
             failures.push(failure("I9", at, format!("{} was sent {count} times to node {node}", call.nonce)));
         }
@@ -56,6 +59,9 @@ pub(super) fn check_bounded(evidence: &Evidence<'_>) -> Vec<Failure> {
 
 /// The first time, and once more if the policy repeats on the same node.
 const ASKED_MAX: usize = 2;
+
+/// As above, with the back-off policy's own limit.
+const ASKED_MAX_BACKING_OFF: usize = 12;
 
 /// I11: nothing of a call is written after it has ended.
 pub(super) fn check_deadline(evidence: &Evidence<'_>) -> Vec<Failure> {
