@@ -511,12 +511,16 @@ async fn authenticate(class: &str, final_token: &[u8]) -> Result<(), ConnectErro
         std::future::pending::<()>().await;
     };
     // The node waits for ever once the driver has left; only the driver's outcome counts.
-    let opened = Connection::open(&environment, config);
-    tokio::select! {
-        biased;
-        opened = opened => opened.map(drop),
-        () = peer_side => unreachable!("the node never ends"),
-    }
+    let mut opened = std::pin::pin!(Connection::open(&environment, config));
+    let mut peer_side = std::pin::pin!(peer_side);
+    std::future::poll_fn(|context| {
+        let ready = opened.as_mut().poll(context);
+        if ready.is_pending() {
+            assert!(peer_side.as_mut().poll(context).is_pending(), "the node never ends");
+        }
+        ready.map(|opened| opened.map(drop))
+    })
+    .await
 }
 
 #[tokio::test(start_paused = true)]

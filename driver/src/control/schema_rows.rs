@@ -73,6 +73,7 @@ impl SchemaBuilder {
     }
 
     /// Puts columns in order and finds their types; answers the keyspaces in which a name could not be found.
+    #[expect(clippy::type_complexity, reason = "two plain collections")]
     pub(super) fn finish(mut self) -> (BTreeMap<Arc<str>, Arc<KeyspaceMetadata>>, BTreeSet<Arc<str>>) {
         let mut incomplete = BTreeSet::new();
         for keyspace in self.keyspaces.values_mut() {

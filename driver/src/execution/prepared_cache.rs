@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::error::{Error, Result};
+use super::error::Result;
 use crate::statement::PreparedStatement;
 
 type Key = (Option<Arc<str>>, Arc<str>);
@@ -204,7 +204,7 @@ mod tests {
     use std::task::Poll;
 
     use super::*;
-    use crate::execution::ErrorKind;
+    use crate::execution::{Error, ErrorKind};
     use crate::statement::PreparedState;
 
     fn statement(text: &str) -> PreparedStatement {

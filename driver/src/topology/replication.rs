@@ -93,8 +93,7 @@ impl<'a> RingWalk<'a> {
     pub(super) fn new(replication: &Replication, nodes: &[Node], ring: &'a [NodeIndex]) -> Option<Self> {
         let mut on_ring = vec![false; nodes.len()];
         ring.iter().for_each(|&index| on_ring[usize::from(index)] = true);
-        let members =
-            || nodes.iter().enumerate().filter(|(index, _)| on_ring[*index]).map(|(index, node)| (index, node));
+        let members = || nodes.iter().enumerate().filter(|(index, _)| on_ring[*index]);
         let mut places = vec![None; nodes.len()];
         let mut datacenters = Vec::new();
         let mut racks = 0;

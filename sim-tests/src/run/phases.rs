@@ -156,7 +156,6 @@ fn submit(run: &Run, app: &App, operation: &Operation, pending: &Arc<Pending>) {
 }
 
 /// Makes a call and writes it down; answers whether it succeeded.
-#[expect(clippy::too_many_arguments, reason = "a call is all of these")]
 async fn perform(
     run: &Run,
     app: &App,

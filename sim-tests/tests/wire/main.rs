@@ -56,17 +56,14 @@ async fn seconds(count: u64) {
 }
 
 /// Waits for what must become true, at most a simulated minute.
-#[track_caller]
-fn eventually<'a>(what: &'a str, mut is_true: impl FnMut() -> bool + 'a) -> impl Future<Output = ()> + 'a {
-    async move {
-        for _ in 0..600 {
-            if is_true() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+async fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+    for _ in 0..600 {
+        if is_true() {
+            return;
         }
-        panic!("not within a minute: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    panic!("not within a minute: {what}");
 }
 
 fn state_of(session: &Session, sim: &SimCluster, node: NodeId) -> Option<NodeState> {

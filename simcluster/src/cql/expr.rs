@@ -491,11 +491,9 @@ impl<'a> Env<'a> {
     }
 }
 
-/// Checks a bound value, with the message Cassandra sends for a wrong one.
-///
 /// # Errors
 ///
-/// [`ServerError::Invalid`].
+/// Invalid, with the message Cassandra sends for a wrong value.
 pub fn check_value(cql_type: &CqlType, bytes: &Bytes) -> Result<(), ServerError> {
     validate::validate(cql_type, bytes).map_err(invalid)
 }

@@ -157,17 +157,7 @@ pub fn from_json(cql_type: &CqlType, json: &Json) -> Result<Option<Bytes>, Strin
             }
             codec::join_tuple(&parts)
         }
-        (T::Blob, Json::String(s)) => {
-            let digits = s.strip_prefix("0x").ok_or_else(|| {
-                format!(
-                    "Value '{s}' is not a valid blob representation: String representation of blob is missing 0x \
-                     prefix: {s}"
-                )
-            })?;
-            text::decode_hex(digits).ok_or_else(|| {
-                format!("Value '{s}' is not a valid blob representation: cannot parse '{digits}' as hex bytes")
-            })?
-        }
+        (T::Blob, Json::String(s)) => blob_from(s)?,
         (T::Boolean, Json::Bool(b)) => Bytes::copy_from_slice(&[u8::from(*b)]),
         (T::Text | T::Ascii, Json::String(s)) => text::from_text(cql_type, s)?,
         (T::Text, _) => return Err(wrong("a UTF-8 string")),
@@ -196,6 +186,14 @@ pub fn from_json(cql_type: &CqlType, json: &Json) -> Result<Option<Bytes>, Strin
         }
         _ => return Err(wrong(&wanted(cql_type))),
     }))
+}
+
+fn blob_from(s: &str) -> Result<Bytes, String> {
+    let wrong = |why: String| format!("Value '{s}' is not a valid blob representation: {why}");
+    let digits = s
+        .strip_prefix("0x")
+        .ok_or_else(|| wrong(format!("String representation of blob is missing 0x prefix: {s}")))?;
+    text::decode_hex(digits).ok_or_else(|| wrong(format!("cannot parse '{digits}' as hex bytes")))
 }
 
 /// `an int value`, `a bigint value`; two types have Java's names here.

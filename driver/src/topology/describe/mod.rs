@@ -9,7 +9,7 @@ mod table;
 
 use std::collections::BTreeMap;
 
-use super::{KeyspaceMetadata, Schema, UserTypeMetadata};
+use super::{IndexMetadata, KeyspaceMetadata, Schema, UserTypeMetadata};
 use function::shown_signature;
 use names::{literal, qualified, quoted};
 
@@ -45,9 +45,9 @@ impl KeyspaceMetadata {
         statements.extend(self.user_types_in_order().into_iter().map(|user_type| user_type.describe()));
         statements.extend(sorted(&self.functions, shown_signature).map(|function| function.describe()));
         statements.extend(sorted(&self.aggregates, shown_signature).map(|aggregate| aggregate.describe()));
-        for table in sorted(&self.tables, |name| name.to_string()) {
+        for table in sorted(&self.tables, ToString::to_string) {
             statements.push(table.describe());
-            statements.extend(sorted(&table.indexes, |name| name.to_string()).map(|index| index.describe()));
+            statements.extend(sorted(&table.indexes, ToString::to_string).map(IndexMetadata::describe));
             let mut views: Vec<_> = self.views_of(&table.name).collect();
             views.sort_by_cached_key(|view| view.table.name.to_lowercase());
             statements.extend(views.into_iter().map(|view| view.describe()));
@@ -93,7 +93,7 @@ impl UserTypeMetadata {
 }
 
 /// Values in the order of their names, in which case does not count, and then of their keys.
-fn sorted<'a, K, V>(map: &'a BTreeMap<K, V>, name: impl Fn(&K) -> String) -> impl Iterator<Item = &'a V> {
+fn sorted<K, V>(map: &BTreeMap<K, V>, name: impl Fn(&K) -> String) -> impl Iterator<Item = &V> {
     let mut entries: Vec<_> = map.iter().collect();
     entries.sort_by_cached_key(|(key, _)| name(key).to_lowercase());
     entries.into_iter().map(|(_, value)| value)

@@ -28,6 +28,7 @@ impl<T> ObjectChange<T> {
 
     /// The object after the change.
     #[must_use]
+    #[expect(clippy::new_ret_no_self, reason = "the counterpart of `old`")]
     pub fn new(&self) -> Option<&Arc<T>> {
         match self {
             Self::Created { new } | Self::Updated { new, .. } => Some(new),

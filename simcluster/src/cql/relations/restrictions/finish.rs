@@ -207,7 +207,7 @@ impl Restrictions<'_> {
                 };
                 group
                     .iter()
-                    .any(|index| self.is_served_by(restriction, index) && !(several && !is_storage_attached(index)))
+                    .any(|index| self.is_served_by(restriction, index) && (!several || is_storage_attached(index)))
             })
         };
         !all.is_empty() && !groups.iter().any(serves_all) || all.is_empty() && !self.clustering.is_empty()

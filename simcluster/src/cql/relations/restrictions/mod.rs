@@ -169,9 +169,9 @@ impl<'a> Restrictions<'a> {
         };
         let Some(first) = restriction.columns.first().copied() else { return Ok(()) };
         match self.table.columns[first].kind {
-            ColumnKind::PartitionKey => self.key = self.merged(&self.key, restriction)?,
-            ColumnKind::Clustering => self.add_clustering(first, restriction)?,
-            ColumnKind::Static | ColumnKind::Regular => self.others = self.merged(&self.others, restriction)?,
+            ColumnKind::PartitionKey => self.key = self.merged(&self.key, &restriction)?,
+            ColumnKind::Clustering => self.add_clustering(first, &restriction)?,
+            ColumnKind::Static | ColumnKind::Regular => self.others = self.merged(&self.others, &restriction)?,
         }
         Ok(())
     }
@@ -199,9 +199,9 @@ impl<'a> Restrictions<'a> {
         Ok(())
     }
 
-    fn add_clustering(&mut self, first: usize, restriction: Restriction) -> Result<(), ServerError> {
+    fn add_clustering(&mut self, first: usize, restriction: &Restriction) -> Result<(), ServerError> {
         let is_slice = restriction.is_slice();
-        let is_indexed = self.context.statement == StatementKind::Select && self.is_indexed(&restriction);
+        let is_indexed = self.context.statement == StatementKind::Select && self.is_indexed(restriction);
         let merged = self.merged(&self.clustering, restriction)?;
         if let Some((_, last)) = self.clustering.last_key_value()
             && !self.context.allow_filtering
@@ -229,7 +229,7 @@ impl<'a> Restrictions<'a> {
     }
 
     /// A set with one restriction more.
-    fn merged(&self, set: &Set, added: Restriction) -> Result<Set, ServerError> {
+    fn merged(&self, set: &Set, added: &Restriction) -> Result<Set, ServerError> {
         let mut result = set.clone();
         let mut existing: Vec<Rc<Restriction>> = Vec::new();
         for column in &added.columns {
@@ -239,13 +239,12 @@ impl<'a> Restrictions<'a> {
                 existing.push(found.clone());
             }
         }
-        let columns = added.columns.clone();
         let mut merged = vec![Rc::new(added.clone())];
         if !existing.is_empty() {
-            merged = existing.iter().map(|e| self.merge(e, &added).map(Rc::new)).collect::<Result<_, _>>()?;
+            merged = existing.iter().map(|e| self.merge(e, added).map(Rc::new)).collect::<Result<_, _>>()?;
         }
         for restriction in merged {
-            for column in &columns {
+            for column in &added.columns {
                 result.insert(*column, restriction.clone());
             }
         }
