@@ -13,6 +13,7 @@
 //! - A test leaves no session open: the stage closes what was connected through it.
 
 mod cluster;
+pub mod distributed;
 mod execution;
 mod failures;
 mod load;

@@ -88,6 +88,16 @@ pub enum Action {
     Record(record::RecordArguments),
     /// Run generated scripts on a real Cassandra and on the simulated cluster; shrink and print what differs.
     Differ(differ::DifferArguments),
+    /// Measure what a coordinator answers at every level while replicas are dead or silent, and add it to what is
+    /// recorded.
+    Distributed {
+        /// How often: where the coordinator may choose among replicas, more rounds see more of the right outcomes.
+        #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// Hold the ring to what is recorded instead of adding to it.
+        #[arg(long)]
+        check: bool,
+    },
     /// Hold the simulated cluster to the recorded answers; needs no Cassandra.
     Compare(compare::CompareArguments),
     /// Say whether this machine can run Cassandra, and if not, what is missing.
@@ -156,6 +166,7 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<(), String> {
         Action::Test(options) => suite::run(root, first, options),
         Action::Record(arguments) => record::run(root, first, arguments),
         Action::Differ(arguments) => differ::run(root, first, arguments),
+        Action::Distributed { rounds, check } => suite::distributed(root, first, *rounds, *check),
         Action::Compare(arguments) => compare::run(arguments),
     }
 }

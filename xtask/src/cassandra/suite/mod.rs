@@ -10,6 +10,7 @@ use super::release::Release;
 use super::ring::Settings;
 use super::{Guard, stand_up};
 use report::{Report, Verdict};
+use sim_tests::suite::distributed;
 use sim_tests::suite::{self, Outcome, Stage, Test};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -89,6 +90,35 @@ fn run_on_ring(
         }
     }
     drop(standing);
+    Ok(())
+}
+
+/// Measures what a coordinator answers at every level under every fault, `rounds` times, and adds it to the recorded
+/// table, or checks that it is in there.
+pub fn distributed(root: &Path, first: u8, rounds: u32, check: bool) -> Result<(), String> {
+    let path = root.join("sim-tests/corpus/distributed.txt");
+    let mut table = distributed::recorded()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| format!("cannot make a runtime: {e}"))?;
+    let standing = Standing::start(root, first, &settings(suite::Ring::Plain, Release::default(), first))?;
+    for round in 1..=rounds {
+        let stage = Stage::new(standing.cluster.clone(), "distributed", false, u64::from(round));
+        let measured = runtime.block_on(distributed::measure(&stage)).map_err(|e| e.to_string());
+        runtime.block_on(stage.close());
+        let measured = measured?;
+        let differences = table.differences(&measured);
+        println!("round {round}: {} cells differ from what is recorded", differences.len());
+        if check && !differences.is_empty() {
+            return Err(differences.join("\n"));
+        }
+        table.merge(measured);
+        if !check {
+            std::fs::write(&path, table.text()).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        }
+    }
     Ok(())
 }
 
@@ -176,4 +206,4 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
 const AT_A_TIME: usize = 4;
 
 /// What a test may take.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(900);
