@@ -247,7 +247,7 @@ impl Executor {
             facts,
             limit,
             started,
-            deadline: started + limit,
+            deadline: started + limit.saturating_sub(options.spent),
             attempt_timeout: options
                 .attempt_timeout
                 .or(profile.and_then(|profile| profile.attempt_timeout))

@@ -115,10 +115,10 @@ impl<'v> BatchQuery<'v> {
     /// # Errors
     ///
     /// As `Query::execute`.
-    pub async fn execute(self) -> Result<QueryResult> {
+    pub async fn execute(mut self) -> Result<QueryResult> {
         let mut entries = Vec::with_capacity(self.parts.len());
         for (statement, values) in &self.parts {
-            entries.push(match self.session.bind(statement, &**values, self.options.timeout).await? {
+            entries.push(match self.session.bind(statement, &**values, &mut self.options).await? {
                 Bound::Text(text) => BatchEntry::Text(text),
                 Bound::Prepared { statement, values, .. } => BatchEntry::Prepared { statement, values },
             });

@@ -146,7 +146,7 @@ impl Session {
     ///
     /// What the server finds wrong with the statement, or that no node answered in time.
     pub async fn prepare(&self, text: impl Into<Arc<str>>) -> Result<PreparedStatement> {
-        self.prepare_cached(&text.into(), None).await
+        self.prepare_cached(&text.into(), self.shared.executor.defaults.timeout).await
     }
 
     /// The cluster as last seen.
@@ -317,16 +317,22 @@ impl Session {
         Ok(())
     }
 
-    /// Prepares text if it has values, and encodes the values.
+    /// Prepares text if it has values, and encodes the values. The time for it is part of the call's limit.
     pub(super) async fn bind<V: BindValues + ?Sized>(
         &self,
         statement: &Statement,
         values: &V,
-        limit: Option<Duration>,
+        options: &mut StatementOptions,
     ) -> Result<Bound> {
         let statement = match statement {
             Statement::Text(text) if values.is_empty() => return Ok(Bound::Text(Arc::clone(text))),
-            Statement::Text(text) => Box::pin(self.prepare_cached(text, limit)).await?,
+            Statement::Text(text) => {
+                let started = Instant::now();
+                let limit = self.limit_of(options).saturating_sub(options.spent);
+                let statement = Box::pin(self.prepare_cached(text, limit)).await?;
+                options.spent += started.elapsed();
+                statement
+            }
             Statement::Prepared(statement) => statement.clone(),
         };
         let state = statement.state();
@@ -340,10 +346,16 @@ impl Session {
         Ok(Bound::Prepared { statement, state, values: encoded })
     }
 
-    async fn prepare_cached(&self, text: &Arc<str>, limit: Option<Duration>) -> Result<PreparedStatement> {
+    /// The limit of a call, by its own options, its profile or the session's default.
+    fn limit_of(&self, options: &StatementOptions) -> Duration {
+        let profile = options.overrides.as_ref().and_then(|overrides| overrides.profile().ok().flatten());
+        let limit = options.timeout.or_else(|| profile?.timeout);
+        limit.unwrap_or(self.shared.executor.defaults.timeout)
+    }
+
+    async fn prepare_cached(&self, text: &Arc<str>, limit: Duration) -> Result<PreparedStatement> {
         self.check_open()?;
         let keyspace = self.shared.factory.keyspace().map(Arc::from);
-        let limit = limit.unwrap_or(self.shared.executor.defaults.timeout);
         let prepared = self.shared.statements.get_or_prepare(keyspace.clone(), text, async || {
             let statement = self.prepare_within(Arc::clone(text), keyspace, limit).await?;
             Ok(statement)
@@ -378,12 +390,15 @@ impl Session {
     }
 
     pub(super) async fn execute_bound(&self, bound: &Bound, options: &StatementOptions) -> Result<QueryResult> {
+        // Only text changes a schema; the others are spared the look at the clock.
+        let started = matches!(bound, Bound::Text(_)).then(Instant::now);
         let work = work_of(bound);
         let answer = self.shared.executor.run(&work, options).await?;
         if let Message::Result(ResultBody::SchemaChange(change)) = &answer.decoded.message {
             self.shared.statements.forget_keyspace(&change.keyspace);
             let scope = SchemaScope::from(change);
-            let limit = options.timeout.unwrap_or(self.shared.executor.defaults.timeout);
+            let spent = started.map_or(Duration::ZERO, |started| started.elapsed());
+            let limit = self.limit_of(options).saturating_sub(spent);
             let is_agreed = Box::pin(self.after_schema_change(&answer.connection, scope, limit)).await;
             return QueryResult::new(answer, is_agreed);
         }
@@ -430,7 +445,7 @@ impl Session {
         let started = Instant::now();
         let is_agreed = is_planted("H05-agreement-not-waited-for")
             || self.agree(connection, started + limit).await.unwrap_or(false);
-        let left = limit.saturating_sub(started.elapsed()).max(SCHEMA_READ_LIMIT_MIN);
+        let left = limit.saturating_sub(started.elapsed());
         // A failure leaves the refresh pending in the control task.
         let _ = self.refresh(false, Some(scope), left).await;
         is_agreed
@@ -482,4 +497,3 @@ const LEADER_GRACE: Duration = Duration::from_millis(100);
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// Tasks end at their next poll; this much is granted beyond a deadline that requests have used up.
 const TASK_END_LIMIT: Duration = Duration::from_millis(100);
-const SCHEMA_READ_LIMIT_MIN: Duration = Duration::from_secs(1);

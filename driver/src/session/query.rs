@@ -143,7 +143,7 @@ impl<V: BindValues> Query<V> {
     ///
     /// Any [`ErrorKind`]; [`Error::certainty`] says what is known about the effect.
     pub async fn execute(mut self) -> Result<QueryResult> {
-        let bound = self.session.bind(&self.statement, &self.values, self.options.timeout).await?;
+        let bound = self.session.bind(&self.statement, &self.values, &mut self.options).await?;
         resume(self.resumed, &bound, &mut self.options)?;
         self.session.execute_bound(&bound, &self.options).await
     }
@@ -193,13 +193,13 @@ impl<V: BindValues> Query<V> {
     /// # Errors
     ///
     /// Those of preparing and binding.
-    pub async fn explain(self) -> Result<Explanation> {
-        let bound = self.session.bind(&self.statement, &self.values, self.options.timeout).await?;
+    pub async fn explain(mut self) -> Result<Explanation> {
+        let bound = self.session.bind(&self.statement, &self.values, &mut self.options).await?;
         self.session.explain_bound(&bound, &self.options)
     }
 
     async fn rows_up_to<T: for<'a> DecodeRow<'a>>(mut self, count_max: usize) -> Result<Vec<T>> {
-        let bound = self.session.bind(&self.statement, &self.values, self.options.timeout).await?;
+        let bound = self.session.bind(&self.statement, &self.values, &mut self.options).await?;
         resume(self.resumed, &bound, &mut self.options)?;
         let mut pages = Pages::of_bound(self.session, bound, self.options);
         let mut collected = Vec::new();

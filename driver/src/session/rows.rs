@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -70,7 +71,7 @@ impl Pages {
             return Ok(None);
         }
         if let Source::Unbound(statement, values) = &self.source {
-            let bound = self.session.bind(statement, &**values, self.options.timeout).await?;
+            let bound = self.session.bind(statement, &**values, &mut self.options).await?;
             self.source = Source::Bound(bound);
         }
         let Source::Bound(bound) = &self.source else { return Ok(None) };
@@ -79,6 +80,7 @@ impl Pages {
         self.resumed = None;
         let page = self.session.execute_bound(bound, &self.options).await?;
         let next: Option<Bytes> = page.raw_paging_state().map(Bytes::copy_from_slice);
+        self.options.spent = Duration::ZERO; // The limit is that of each page.
         self.is_done = next.is_none() || (page.row_count() == 0 && is_planted("N01-empty-page-ends-scan"));
         self.options.paging_state = next;
         Ok(Some(page))

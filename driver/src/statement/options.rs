@@ -21,6 +21,8 @@ pub struct StatementOptions {
     pub serial_consistency: Option<SerialConsistency>,
     /// Limit of the whole call, all attempts included; of each page when paging.
     pub timeout: Option<Duration>,
+    /// What of the limit is used up before the request is sent, by preparing its text.
+    pub spent: Duration,
     /// Limit of each attempt.
     pub attempt_timeout: Option<Duration>,
     /// Whether executing the statement twice has the effect of executing it once.
