@@ -28,6 +28,9 @@ pub struct Options {
     /// Only tests whose path (`subject::name`) contains this.
     #[arg(long)]
     filter: Option<String>,
+    /// Only tests that leave the nodes alone: minutes less, since no ring has to be mended.
+    #[arg(long)]
+    undisturbed: bool,
     /// Decides the random values of the tests.
     #[arg(long, default_value_t)]
     seed: u64,
@@ -36,9 +39,17 @@ pub struct Options {
     list: bool,
 }
 
+impl Options {
+    /// Only tests that leave the nodes alone.
+    pub fn undisturbed() -> Self {
+        Self { undisturbed: true, ..Self::default() }
+    }
+}
+
 /// Runs the tests; the error says how many failed.
 pub fn run(root: &Path, first: u8, options: &Options) -> Result<(), String> {
     let mut tests = suite::all();
+    tests.retain(|test| !(options.undisturbed && test.needs.is_disruptive));
     tests.retain(|test| options.filter.as_ref().is_none_or(|part| test.path().contains(part)));
     if tests.is_empty() {
         return Err("no test's path contains that: `cargo xtask cassandra test --list` shows them".to_owned());
