@@ -397,7 +397,7 @@ impl Session {
         if let Message::Result(ResultBody::SchemaChange(change)) = &answer.decoded.message {
             self.shared.statements.forget_keyspace(&change.keyspace);
             let scope = SchemaScope::from(change);
-            let spent = started.map_or(Duration::ZERO, |started| started.elapsed());
+            let spent = started.map_or(Duration::ZERO, Instant::elapsed);
             let limit = self.limit_of(options).saturating_sub(spent);
             let is_agreed = Box::pin(self.after_schema_change(&answer.connection, scope, limit)).await;
             return QueryResult::new(answer, is_agreed);
