@@ -296,7 +296,7 @@ impl SessionBuilder {
         self
     }
 
-    /// Chooses coordinators. Default: [`TokenAware`].
+    /// Chooses coordinators. Default: `TokenAware`.
     pub fn load_balancing(mut self, policy: Arc<dyn LoadBalancing>) -> Self {
         self.load_balancing = Some(policy);
         self
