@@ -258,18 +258,19 @@ impl Worker {
     }
 
     /// Reports are hints: UP makes a pool dial, DOWN makes it ask for a sign of life, an unknown address is looked for.
-    /// None of them changes a state.
+    /// None of them changes a state. Who is behind an address shows when it is dialled; where nobody dials, only the
+    /// list of nodes tells that another node came up there.
     fn apply_status_reports(&self, due: &mut DueRefresh) {
         let view = self.state.view();
         for (&address, &is_up) in &due.status {
             let translated = self.settings.translation.translate(address);
             let known = view.snapshot.node_at(address).or_else(|| view.snapshot.node_at(translated));
             match known.and_then(|node| view.snapshot.index_of(node.host_id)) {
-                Some(index) => {
-                    if let Some(pool) = view.pool(index) {
-                        if is_up { pool.hint() } else { pool.probe() }
-                    }
-                }
+                Some(index) => match view.pool(index) {
+                    Some(pool) if is_up => pool.hint(),
+                    Some(pool) => pool.probe(),
+                    None => due.topology |= is_up,
+                },
                 None if is_up => due.topology = true,
                 None => {}
             }

@@ -67,10 +67,10 @@ impl Calm {
         }
         for (client, app) in apps.iter().enumerate() {
             let mut complain = |checker, text: String| complaints.push((checker, format!("client {client}: {text}")));
-            if let Some(text) = lost_node(run, app) {
+            let name = format!("{CLIENT}{client}");
+            if let Some(text) = lost_node(run, app).or_else(|| self.dead_connection(run, &name)) {
                 complain("I19", text);
             }
-            let name = format!("{CLIENT}{client}");
             let registered = self.open.values().filter(|(owner, registered, _)| *owner == name && *registered).count();
             if registered != 1 {
                 complain("I28", format!("{registered} connections are registered for events"));
@@ -87,6 +87,22 @@ impl Calm {
             }
         }
         complaints
+    }
+
+    /// I19 as the nodes see it: what a session takes for a connection may have died without its knowledge, and until it
+    /// notices, calls fail.
+    fn dead_connection(&self, run: &Run, client: &str) -> Option<String> {
+        let wanted = run.plan.driver.connections_per_node as usize;
+        let local = members(run).into_iter().filter(|node| node.datacenter == app::client::LOCAL_DATACENTER);
+        for node in local {
+            let of_pool =
+                |(owner, registered, at): &&(String, bool, NodeId)| owner == client && !registered && *at == node.id;
+            let alive = self.open.values().filter(of_pool).count();
+            if alive < wanted {
+                return Some(format!("node {} knows of {alive} of {wanted} connections", node.id));
+            }
+        }
+        None
     }
 
     fn read_ledger(&mut self, run: &Run) {
@@ -106,8 +122,11 @@ impl Calm {
                     LedgerFact::Node(Observation::Liveness { peer, alive: false }) => {
                         believed.remove(&(entry.node, *peer));
                     }
-                    // A new process has heard of nobody yet.
-                    LedgerFact::Crashed(_) => believed.retain(|(node, _)| *node != entry.node),
+                    // A new process has heard of nobody yet, and knows no connection of the old one.
+                    LedgerFact::Crashed(_) => {
+                        believed.retain(|(node, _)| *node != entry.node);
+                        open.retain(|_, (_, _, node)| *node != entry.node);
+                    }
                     LedgerFact::Node(Observation::Registered { client }) => {
                         if let Some((_, registered, _)) = open.get_mut(&client.0) {
                             *registered = true;

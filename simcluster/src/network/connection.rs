@@ -87,6 +87,8 @@ struct Connection {
     read_dice: Dice,
     waiting_read: Option<Waker>,
     waiting_write: Option<Waker>,
+    /// Whether the node has left the address to which the request to connect is on its way.
+    is_astray: bool,
 }
 
 impl Network {
@@ -151,6 +153,7 @@ impl Network {
             read_dice: self.entropy.dice("read", entity),
             waiting_read: None,
             waiting_write: None,
+            is_astray: false,
         };
         self.connections.insert(id, connection);
         id
@@ -174,7 +177,8 @@ impl Network {
         let node = connection.node;
         let host = self.hosts.host(node);
         let (to, from) = (Endpoint::Node(node), Endpoint::Clients);
-        let is_silent = host.process == ProcessState::Vanished
+        let is_silent = connection.is_astray
+            || host.process == ProcessState::Vanished
             || self.hosts.is_cut(from, to)
             // Without the answer the client's machine repeats its request.
             || self.hosts.is_cut(to, from);
@@ -363,6 +367,14 @@ impl Network {
         // the clients' machines to send again.
         let is_retransmitted = before == ProcessState::Vanished;
         self.deliver_delayed(now, is_retransmitted, |endpoint| endpoint == (Endpoint::Clients, Endpoint::Node(node)));
+    }
+
+    /// A node's machine leaves its address: whoever is still connecting to it there finds nobody.
+    pub fn leave_address(&mut self, node: NodeId) {
+        let is_on_its_way = |connection: &&mut Connection| connection.node_end == NodeEnd::Unknown;
+        for connection in self.connections.values_mut().filter(|c| c.node == node).filter(is_on_its_way) {
+            connection.is_astray = true;
+        }
     }
 
     /// Sets whether a node's machine refuses connections.

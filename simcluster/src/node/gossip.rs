@@ -277,7 +277,7 @@ impl Node {
         let schema_changed = known.as_ref().is_none_or(|known| known.schema_version != state.schema_version);
         self.members.peers.entry(node).or_default().state = Some(state.clone());
         if let Some(dead) = state.replaces.filter(|_| owns_tokens(state.status)) {
-            self.forget_replaced(now, dead, state.address);
+            self.forget_replaced(now, dead, state.address, outputs);
         }
         if is_news {
             self.members.rebuild_ring(&self.config);
@@ -292,8 +292,10 @@ impl Node {
         }
     }
 
-    /// Forgets a dead node, whose tokens one at `address` has taken over. Clients are not told, as by Cassandra.
-    pub(super) fn forget_replaced(&mut self, now: Now, dead: NodeId, address: SocketAddr) {
+    /// Forgets a dead node, whose tokens one at `address` has taken over. Clients hear that it is down if they have not
+    /// heard it before (nobody replaces a node that lives), and no more than that, as from Cassandra.
+    pub(super) fn forget_replaced(&mut self, now: Now, dead: NodeId, address: SocketAddr, outputs: &mut Vec<Output>) {
+        self.convict(dead, outputs);
         let Some(state) = self.members.forget(dead) else { return };
         if owns_tokens(state.status) && state.address.ip() != address.ip() {
             let timestamp = self.timestamps.next_local(now);

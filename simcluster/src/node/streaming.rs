@@ -87,7 +87,7 @@ impl Node {
         let missing: Vec<NodeId> = owners.into_iter().filter(|owner| !self.streams.received.contains(owner)).collect();
         if missing.is_empty() {
             if let Some(dead) = self.config.replaces {
-                self.forget_replaced(now, dead, self.config.address);
+                self.forget_replaced(now, dead, self.config.address, outputs);
             }
             self.change_status(NodeStatus::Normal, outputs);
         }

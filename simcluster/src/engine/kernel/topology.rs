@@ -45,6 +45,7 @@ impl World {
             if let Some(member) = self.members.get_mut(*node) {
                 member.config.address = *address;
             }
+            self.network.leave_address(*node);
             let text = || format!("moves to {address}");
             self.record(Kind::Process, Party::Node(*node), Party::World, address.to_string().as_bytes(), text);
             self.note(*node, self.now, LedgerFact::Moved(*address));
