@@ -2,7 +2,7 @@
 //! addresses of nodes. A masked place is visible in the golden file.
 
 /// Replaces uuids by `<uuid>`, `@1a2b3c4d` by `@<hash>`, `/10.0.0.1:7000` by `/<address>`, and the words of the
-/// server's JSON parser by `<parser>`.
+/// server's JSON parser by `<parser>`; the time at which DESCRIBE says that a column was dropped by `<now>`.
 #[must_use]
 pub fn text(line: &str) -> String {
     for words in JSON_PARSER {
@@ -16,7 +16,12 @@ pub fn text(line: &str) -> String {
     while at < bytes.len() {
         let rest = &bytes[at..];
         let follows_word = at > 0 && bytes[at - 1].is_ascii_alphanumeric();
-        if !follows_word && is_uuid(rest) {
+        if let Some(digits) = rest.strip_prefix(DROPPED_AT) {
+            shown.push_str("USING TIMESTAMP ");
+            let end = digits.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(digits.len());
+            shown.push_str(&clock(std::str::from_utf8(&digits[..end]).unwrap_or_default()));
+            at += DROPPED_AT.len() + end;
+        } else if !follows_word && is_uuid(rest) {
             shown.push_str("<uuid>");
             at += UUID_LEN;
         } else if rest[0] == b'@' && hex_len(&rest[1..]) >= HASH_LEN_MIN {
@@ -57,6 +62,8 @@ pub fn is_given_by_chance(warning: &str) -> bool {
 /// What comes before the words of the library that parses JSON: they are its own, and change with it.
 const JSON_PARSER: [&str; 2] = ["Could not decode JSON string as a map: ", "Error decoding JSON string: "];
 
+const DROPPED_AT: &[u8] = b"USING TIMESTAMP ";
+
 const UUID_LEN: usize = 36;
 const HASH_LEN_MIN: usize = 5;
 
@@ -94,6 +101,8 @@ mod tests {
         assert_eq!(text("table 123e4567-e89b-12d3-a456-426614174000 is gone"), "table <uuid> is gone");
         assert_eq!(text("from /127.0.0.1:7000, /127.0.0.2"), "from /<address>, /<address>");
         assert_eq!(text("Term@1a2b3c4d"), "Term@<hash>");
+        assert_eq!(text("DROP v USING TIMESTAMP 1795242594442000;"), "DROP v USING TIMESTAMP <now>;");
+        assert_eq!(text("DROP v USING TIMESTAMP 5;"), "DROP v USING TIMESTAMP 5;");
         assert_eq!(clock("[1795242594442001, null, 1000]"), "[<now>, null, 1000]");
         for same in ["ä 1/2", "user@host", "12-34", "/1.2.3 x", ""] {
             assert_eq!(text(same), same);

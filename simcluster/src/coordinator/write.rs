@@ -258,9 +258,7 @@ impl Write {
 
 impl Operation for Write {
     fn start(&mut self, io: &mut Io<'_>) -> Step {
-        // Batches are not asked about it, whatever they were merged to (measured on 5.0.8).
-        let is_batch = matches!(self.plan.kind, WriteKind::LoggedBatch | WriteKind::UnloggedBatch);
-        let valid = if is_batch { Ok(()) } else { validate_write(self.consistency) };
+        let valid = if self.plan.is_batch { Ok(()) } else { validate_write(self.consistency) };
         let started = valid.and_then(|()| {
             let write_type = match self.plan.kind {
                 WriteKind::Simple | WriteKind::LoggedBatch => WriteType::Simple,

@@ -141,6 +141,11 @@ pub struct Condition {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConditionTest {
     Compare(Op, Term),
+    /// CONTAINS, or CONTAINS KEY.
+    Contains {
+        key: bool,
+        term: Term,
+    },
     In(InValues),
 }
 
@@ -284,7 +289,7 @@ pub enum Ddl {
         name: Option<String>,
         if_not_exists: bool,
         table: Name,
-        /// Column and `keys`, `values`, `entries` or `full` if it says so.
+        /// Column (empty: none is named) and `keys`, `values`, `entries` or `full` if it says so.
         target: (String, Option<String>),
         custom_class: Option<String>,
         options: BTreeMap<String, String>,
@@ -333,9 +338,20 @@ pub struct CreateAggregate {
 /// What ALTER TABLE does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TableChange {
-    Add { columns: Vec<ColumnDefinition>, if_not_exists: bool },
-    Drop { columns: Vec<String>, if_exists: bool },
-    Rename { pairs: Vec<(String, String)>, if_exists: bool },
+    Add {
+        columns: Vec<ColumnDefinition>,
+        if_not_exists: bool,
+    },
+    Drop {
+        columns: Vec<String>,
+        if_exists: bool,
+        /// USING TIMESTAMP, in microseconds.
+        timestamp: Option<i64>,
+    },
+    Rename {
+        pairs: Vec<(String, String)>,
+        if_exists: bool,
+    },
     With(Properties),
 }
 

@@ -62,6 +62,8 @@ pub fn tokenize(text: &str) -> Result<Vec<Token>, ServerError> {
             (Kind::String(body[..end].to_owned()), end + 4)
         } else if let Some(uuid) = uuid_prefix(rest) {
             (Kind::Uuid(uuid.to_owned()), uuid.len())
+        } else if begins_uuid(rest) {
+            return Err(check_uuid(text, at).err().unwrap_or_else(|| bad_character(text, at, &first.to_string())));
         } else if first.is_ascii_digit() {
             let (kind, length) = number(rest);
             check_end_of_number(text, at, at + length, &kind)?;
@@ -182,8 +184,12 @@ fn uuid_prefix(text: &str) -> Option<&str> {
         8 | 13 | 18 | 23 => c == '-',
         _ => c.is_ascii_hexdigit(),
     });
-    let ends = !text[36..].starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
-    (hex && ends).then_some(candidate)
+    hex.then_some(candidate)
+}
+
+/// Eight hexadecimal digits before a `-`: nothing but a UUID begins like that.
+fn begins_uuid(text: &str) -> bool {
+    text.as_bytes().get(8) == Some(&b'-') && text.as_bytes()[..8].iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Digits that go on with a letter from a to f are read as a UUID, and refused where they stop being one.
@@ -192,6 +198,13 @@ fn check_end_of_number(text: &str, start: usize, end: usize, kind: &Kind) -> Res
     if !matches!(kind, Kind::Integer(_)) || !text[end..].starts_with(is_hex_letter) {
         return Ok(());
     }
+    check_uuid(text, start)
+}
+
+/// # Errors
+///
+/// Syntax, where the text stops being a UUID.
+fn check_uuid(text: &str, start: usize) -> Result<(), ServerError> {
     for (index, (offset, c)) in
         text[start..].char_indices().map(|(o, c)| (o, Some(c))).chain([(text.len() - start, None)]).enumerate()
     {

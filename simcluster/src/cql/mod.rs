@@ -10,6 +10,7 @@ mod ddl;
 mod describe;
 mod expr;
 mod functions;
+mod java;
 mod lexer;
 mod modify;
 mod paging;
@@ -21,6 +22,7 @@ mod row;
 mod select;
 mod show;
 mod system;
+mod transactions;
 mod write;
 
 #[cfg(test)]
@@ -32,7 +34,8 @@ pub use prepare::{bind_batch, prepare};
 pub use read::ReadExecution;
 pub use row::{row_deletion, row_mutation};
 pub use system::{is_system, schema_from_rows, system_schema, system_schema_rows, system_store};
-pub use write::{ConditionalPlan, Decision, ReadThenWrite, WriteKind, WritePlan};
+pub use transactions::{ConditionalPlan, Decision};
+pub use write::{ReadThenWrite, WriteKind, WritePlan};
 
 use crate::protocol::{ColumnSpec, ResultRows, SchemaChangeEvent};
 use crate::types::Value;
@@ -92,7 +95,6 @@ pub enum BatchType {
 
 /// What is to be done.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one per request, moved a few times and never stored in bulk")]
 pub enum Action {
     /// Nothing more: here is the answer (`USE`, an empty batch, DESCRIBE).
     Answer(Answer),

@@ -7,7 +7,7 @@ use super::modify::{self, BoundWrite, ModificationPlan};
 use super::parser::{Parsed, parse};
 use super::relations;
 use super::select::{self, SelectPlan};
-use super::write::combine;
+use super::write::{check_batch, combine};
 use super::{Action, Answer, BatchType, BindOptions, Bound, Prepared, SchemaStatement, describe};
 use crate::protocol::{ColumnSpec, ServerError};
 use crate::schema::{Schema, Table};
@@ -67,14 +67,14 @@ pub fn prepare(schema: &Schema, keyspace: Option<&str>, text: &str) -> Result<Pr
             let table = find_table(schema, keyspace, &select.table)?;
             let mut checker = Checker { schema, table: &table, names: &names, markers: &mut markers };
             let plan = select::check(&mut checker, &table, &select)?;
-            prepared.partition_key_markers = relations::partition_key_markers(&table, &plan.relations);
+            prepared.partition_key_markers = relations::partition_key_markers(&table, plan.relations.iter());
             prepared.result_columns = Some(plan.result_columns());
             Checked::Select(Arc::new(plan))
         }
         Statement::Modify(modification) => {
             prepared.is_fully_qualified = modification.table.keyspace.is_some();
             let plan = check_modification(&mut markers, &modification)?;
-            prepared.partition_key_markers = relations::partition_key_markers(&plan.table, &plan.relations);
+            prepared.partition_key_markers = relations::partition_key_markers(&plan.table, plan.relations.iter());
             Checked::Modify(plan)
         }
         Statement::Batch(batch) => {
@@ -88,16 +88,12 @@ pub fn prepare(schema: &Schema, keyspace: Option<&str>, text: &str) -> Result<Pr
                 let table = &first.table;
                 let of_one_table = plans.iter().all(|p| p.table.id == table.id);
                 if of_one_table {
-                    prepared.partition_key_markers = relations::partition_key_markers(table, &first.relations);
+                    prepared.partition_key_markers =
+                        relations::partition_key_markers(table, plans.iter().flat_map(|plan| &plan.relations));
                 }
             }
-            let timestamp = batch_timestamp(schema, &names, &mut markers, &plans, &batch.using)?;
-            if timestamp.is_some() && plans.iter().any(|p| !p.condition.is_none()) {
-                return Err(invalid("Cannot provide custom timestamp for conditional BATCH"));
-            }
-            if timestamp.is_some() && plans.iter().any(|p| p.is_counter()) {
-                return Err(invalid("Cannot provide custom timestamp for counter BATCH"));
-            }
+            let timestamp = batch_timestamp(schema, &names, &mut markers, &batch.using)?;
+            check_batch(batch.kind, &plans.iter().collect::<Vec<_>>(), timestamp.is_some())?;
             Checked::Batch(batch.kind, plans, timestamp.map(Arc::new))
         }
         Statement::Use(name) => {
@@ -147,7 +143,6 @@ fn batch_timestamp(
     schema: &Schema,
     names: &[Option<String>],
     markers: &mut Vec<Option<ColumnSpec>>,
-    plans: &[Arc<ModificationPlan>],
     using: &Using,
 ) -> Result<Option<Expr>, ServerError> {
     if using.ttl.is_some() {
@@ -156,8 +151,9 @@ fn batch_timestamp(
     if using.timestamp.is_none() {
         return Ok(None);
     }
-    let Some(first) = plans.first() else { return Ok(None) };
-    let mut checker = Checker { schema, table: &first.table, names, markers };
+    // It belongs to no table.
+    let nothing = Table::empty("[batch]", "[batch]");
+    let mut checker = Checker { schema, table: &nothing, names, markers };
     Ok(modify::check_using(&mut checker, using)?.1)
 }
 
@@ -230,12 +226,18 @@ impl Prepared {
         })
     }
 
+    /// Refuses a QUERY with the wrong number of values, which is told of in other words than for EXECUTE.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError::Invalid`].
+    pub fn check_count_of_query(&self, given: usize) -> Result<(), ServerError> {
+        if given == self.markers.len() { Ok(()) } else { Err(invalid("Invalid amount of bind variables")) }
+    }
+
     fn check_count(&self, values: &[Bound]) -> Result<(), ServerError> {
         if values.len() == self.markers.len() {
             return Ok(());
-        }
-        if values.is_empty() {
-            return Err(invalid("Invalid amount of bind variables"));
         }
         Err(invalid(format!(
             "there were {} markers(?) in CQL but {} bound variables",
@@ -256,8 +258,15 @@ pub fn bind_batch(
     statements: &[(Arc<Prepared>, Vec<Bound>)],
     options: &BindOptions,
 ) -> Result<Action, ServerError> {
-    let mut writes: Vec<BoundWrite> = Vec::new();
-    for (place, (prepared, values)) in statements.iter().enumerate() {
+    let mut plans = Vec::new();
+    for (prepared, values) in statements {
+        if values.len() != prepared.markers.len() {
+            return Err(invalid(format!(
+                "There were {} markers(?) in CQL but {} bound variables",
+                prepared.markers.len(),
+                values.len()
+            )));
+        }
         let again;
         let prepared: &Prepared = if prepared.is_outdated(schema) {
             again = prepare(schema, prepared.keyspace.as_deref(), &prepared.text)?;
@@ -265,10 +274,14 @@ pub fn bind_batch(
         } else {
             prepared
         };
-        prepared.check_count(values)?;
         let Checked::Modify(plan) = &prepared.checked else {
             return Err(invalid("Invalid statement in batch: only UPDATE, INSERT and DELETE statements are allowed."));
         };
+        plans.push(plan.clone());
+    }
+    check_batch(batch_type, &plans.iter().collect::<Vec<_>>(), false)?;
+    let mut writes: Vec<BoundWrite> = Vec::new();
+    for (place, (plan, (_, values))) in plans.iter().zip(statements).enumerate() {
         // Every statement has its own range of numbers for list elements and functions.
         let own = BindOptions { entropy: options.entropy.wrapping_add(place as u64), ..options.clone() };
         writes.extend(plan.bind(&Env::new(values, &own), None)?);

@@ -3,6 +3,7 @@
 //! The system tables are described by CREATE TABLE texts and parsed once per process; their rows in `system_schema`
 //! are built once as well and shared by all stores.
 
+mod dropped;
 mod functions;
 
 pub use functions::{aggregate_rows, function_rows};
@@ -116,7 +117,7 @@ pub fn schema_from_rows(store: &Store, system: &Schema, unix_seconds: i64) -> Sc
     let indexes = rows.all("indexes");
     let tables = rows.all("tables");
     // Dropped columns are part of the version, as in Cassandra.
-    rows.all("dropped_columns");
+    let dropped = rows.all("dropped_columns");
     for row in tables {
         let (keyspace_name, name) = (row.text("keyspace_name"), row.text("table_name"));
         let Some(keyspace) = keyspaces.get_mut(&keyspace_name) else { continue };
@@ -134,6 +135,7 @@ pub fn schema_from_rows(store: &Store, system: &Schema, unix_seconds: i64) -> Sc
                 .filter(own)
                 .map(|i| (i.text("index_name"), Index { kind: i.text("kind"), options: i.text_map("options") }))
                 .collect(),
+            dropped: dropped.iter().filter(own).filter_map(|row| dropped::read(row, &keyspace.types)).collect(),
             is_counter: false,
         };
         table.arrange();
@@ -160,7 +162,7 @@ pub fn keyspace_rows(system: &Schema, keyspace: &Keyspace, timestamp: i64) -> Ve
     mutation(system, "system_schema", "keyspaces", timestamp, &cells)
 }
 
-/// The rows that describe a table: itself, its columns and its indexes.
+/// The rows that describe a table: itself, its columns, those that were dropped, and its indexes.
 #[must_use]
 pub fn table_rows(system: &Schema, table: &Table, is_virtual: bool, timestamp: i64) -> Vec<Mutation> {
     let schema_keyspace = if is_virtual { "system_virtual_schema" } else { "system_schema" };
@@ -185,6 +187,7 @@ pub fn table_rows(system: &Schema, table: &Table, is_virtual: bool, timestamp: i
         ];
         rows.extend(mutation(system, schema_keyspace, "indexes", timestamp, &cells));
     }
+    rows.extend(dropped::rows(system, schema_keyspace, table, timestamp));
     rows
 }
 
@@ -461,7 +464,8 @@ fn build_schema() -> Schema {
             order: &order,
             properties: &properties,
         };
-        let table = definition.build(id, &|_| None).expect("the embedded tables are valid");
+        let mut table = definition.build(id, &|_| None).expect("the embedded tables are valid");
+        dropped::add_leftovers(&mut table);
         if let Some(keyspace) = keyspaces.get_mut(&keyspace_name) {
             keyspace.tables.insert(name.name, Arc::new(table));
         }

@@ -1,5 +1,7 @@
 //! Statements carried out on one store, end to end.
 
+mod statements;
+
 use super::*;
 use crate::protocol::ServerError;
 use crate::schema::Schema;
@@ -92,6 +94,7 @@ impl Lab {
 
     fn carry_out(&mut self, action: Action) -> Result<Answer, ServerError> {
         let schema = self.schema.clone();
+        let datacenters = ["datacenter1".to_owned()].into();
         Ok(match action {
             Action::Answer(Answer::SetKeyspace(name)) => {
                 self.keyspace = Some(name.clone());
@@ -122,7 +125,7 @@ impl Lab {
                 Answer::Rows(decision.rows)
             }
             Action::DescribeCluster(describe) => Answer::Rows(describe.answer(&ClusterFacts::default())),
-            Action::Schema(statement) => match statement.apply(&schema, self.micros, 7)? {
+            Action::Schema(statement) => match statement.apply(&schema, self.micros, 7, &datacenters)? {
                 None => Answer::Void,
                 Some((mutations, event)) => {
                     mutations.iter().for_each(|m| self.apply(m));
@@ -455,7 +458,7 @@ fn mistakes_are_answered_in_cassandras_words() {
             "SELECT DISTINCT v FROM t",
             "SELECT DISTINCT queries must only request partition key columns and/or static columns (not v)",
         ),
-        ("SELECT * FROM t WHERE k = ?", "Invalid amount of bind variables"),
+        ("SELECT * FROM t WHERE k = ?", "there were 1 markers(?) in CQL but 0 bound variables"),
         (
             "SELECT k FROM t WHERE token(k) > 'x'",
             "Invalid STRING constant (x) for \"partition key token\" of type bigint",

@@ -9,6 +9,7 @@ mod effects;
 mod events;
 mod gossip;
 mod lifecycle;
+mod local_reads;
 mod message;
 mod misbehaviour;
 mod prepared;

@@ -12,9 +12,7 @@ use super::system_tables::STORAGE_PORT;
 use super::tracing::Trace;
 use super::{Node, NodeStatus};
 use crate::coordinator::Request;
-use crate::cql::{
-    self, Action, Answer, BatchType, BindOptions, Bound, ClusterFacts, DescribeCluster, Prepared, ReadExecution,
-};
+use crate::cql::{self, Action, Answer, BatchType, BindOptions, Bound, ClusterFacts, DescribeCluster, Prepared};
 use crate::kernel::Now;
 use crate::protocol::{
     BatchStatement, ColumnSpec, Consistency, Parameters, PreparedMessage, RequestMessage, ResponseEnvelope,
@@ -78,8 +76,12 @@ impl Node {
                 }
                 let skip_metadata = parameters.skip_metadata;
                 let format = RowsFormat { skip_metadata, ..format };
-                let outcome = cql::prepare(&self.schema, keyspace.as_deref(), &text)
-                    .and_then(|prepared| Ok((self.bind(now, &prepared, &parameters)?, prepared.result_columns)));
+                let outcome = keyspace
+                    .and_then(|keyspace| cql::prepare(&self.schema, keyspace.as_deref(), &text))
+                    .and_then(|prepared| {
+                        prepared.check_count_of_query(bound_values(&prepared, &parameters.values).len())?;
+                        Ok((self.bind(now, &prepared, &parameters)?, prepared.result_columns))
+                    });
                 let job = Job { ticket, format, parameters, command: "QUERY", text };
                 self.run(now, job, outcome, outputs);
             }
@@ -105,8 +107,8 @@ impl Node {
             }
             RequestMessage::Batch { kind, statements, parameters } => {
                 let keyspace = self.keyspace_of(&ticket, parameters.keyspace.as_deref());
-                let outcome = self
-                    .bind_batch(now, kind, statements, keyspace.as_deref(), &parameters)
+                let outcome = keyspace
+                    .and_then(|keyspace| self.bind_batch(now, kind, statements, keyspace.as_deref(), &parameters))
                     .map(|action| (action, None));
                 let job = Job { ticket, format, parameters, command: "BATCH", text: String::new() };
                 self.run(now, job, outcome, outputs);
@@ -157,18 +159,27 @@ impl Node {
     }
 
     /// The keyspace for unqualified names: the request's own (v5), or the connection's.
-    fn keyspace_of(&self, ticket: &Ticket, of_request: Option<&str>) -> Option<String> {
+    ///
+    /// # Errors
+    ///
+    /// Invalid, if the request names one that does not exist.
+    fn keyspace_of(&self, ticket: &Ticket, of_request: Option<&str>) -> Result<Option<String>, ServerError> {
         match of_request {
-            Some(keyspace) => Some(keyspace.to_owned()),
-            None => self.clients.get(&ticket.client)?.keyspace.clone(),
+            Some(keyspace) if !self.schema.keyspaces.contains_key(keyspace) => {
+                Err(ServerError::Invalid(format!("Keyspace '{keyspace}' does not exist")))
+            }
+            Some(keyspace) => Ok(Some(keyspace.to_owned())),
+            None => Ok(self.clients.get(&ticket.client).and_then(|state| state.keyspace.clone())),
         }
     }
 
     fn prepare(&mut self, ticket: &Ticket, text: &str, of_request: Option<&str>, outputs: &mut Vec<Output>) {
-        let keyspace = self.keyspace_of(ticket, of_request);
-        let keyspace = keyspace.as_deref();
-        let (message, warnings) = match cql::prepare(&self.schema, keyspace, text) {
-            Ok(prepared) => {
+        let found = self.keyspace_of(ticket, of_request);
+        let prepared =
+            found.and_then(|keyspace| Ok((cql::prepare(&self.schema, keyspace.as_deref(), text)?, keyspace)));
+        let (message, warnings) = match prepared {
+            Ok((prepared, keyspace)) => {
+                let keyspace = keyspace.as_deref();
                 let depends_on_use = !prepared.is_fully_qualified && keyspace.is_some() && of_request.is_none();
                 let warns = depends_on_use
                     && self
@@ -362,16 +373,6 @@ impl Node {
             name: self.config.cluster_name.clone(),
             range_ownership: tokens.map(|(token, keyspace)| (token.0.to_string(), replicas(token, keyspace))).collect(),
         })
-    }
-
-    /// Carries out a read on the node's own store.
-    fn read_locally(&self, now: Now, mut read: ReadExecution) -> Result<ResultRows, ServerError> {
-        while let Some(command) = read.next_command() {
-            let Some(table) = self.schema.table_by_id(command.table) else { continue };
-            let answer = self.store.read(table, &command, now.unix_seconds());
-            read.push_answer(&self.schema, answer);
-        }
-        read.finish()
     }
 
     /// Answers a request that has ended.

@@ -27,7 +27,10 @@ impl Node {
         outputs: &mut Vec<Output>,
     ) -> Result<Answer, ServerError> {
         let timestamp = self.timestamps.next_schema(now);
-        let Some((mutations, event)) = statement.apply(&self.schema, timestamp, self.dice.next_u64())? else {
+        let ring = &self.members.ring;
+        let datacenters = ring.locations.values().map(|location| location.datacenter.clone()).collect();
+        let change = statement.apply(&self.schema, timestamp, self.dice.next_u64(), &datacenters)?;
+        let Some((mutations, event)) = change else {
             return Ok(Answer::Void);
         };
         let new = self.apply_schema(now, &mutations);

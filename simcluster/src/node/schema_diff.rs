@@ -116,6 +116,7 @@ mod tests {
             clustering_len: 0,
             options: BTreeMap::new(),
             indexes: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             is_counter: false,
         })
     }

@@ -6,11 +6,11 @@
 use super::config::{NodeConfig, ReleaseLine};
 use super::message::GossipState;
 use crate::cql;
-use crate::protocol::VERSION_MIN;
+use crate::protocol::{VERSION_MIN, md5};
 use crate::ring::Token;
 use crate::schema::{Keyspace, Schema, Table};
 use crate::storage::{Mutation, Store};
-use crate::types::Value;
+use crate::types::{Value, codec};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -121,8 +121,22 @@ pub(super) fn local_row(
         ("rpc_port", int(port)),
         ("schema_version", uuid(schema_version)),
         ("tokens", tokens(&config.tokens)),
+        ("truncated_at", truncated_at_start(generation)),
     ];
     row(table, timestamp, &cells)
+}
+
+/// The tables that a node empties when it starts: by id the place in its commit log and the time, in milliseconds.
+fn truncated_at_start(generation: i64) -> Value {
+    let mut parts = Vec::new();
+    for name in ["size_estimates", "table_estimates"] {
+        let id = uuid::Builder::from_md5_bytes(md5(&[b"system", name.as_bytes()])).into_uuid();
+        let mut place = (generation * 1000).to_be_bytes().to_vec();
+        place.extend_from_slice(&0_i32.to_be_bytes());
+        place.extend_from_slice(&(generation * 1000).to_be_bytes());
+        parts.extend([uuid(id), Some(Bytes::from(place))]);
+    }
+    Some(codec::join_collection(parts.len() / 2, &parts))
 }
 
 /// The change of `system.local` that follows a change of the schema.

@@ -93,7 +93,8 @@ impl Node {
 
     /// Writes something of the node's own through the coordinator; nobody waits for the outcome.
     fn write_internally(&mut self, now: Now, mutation: Mutation, outputs: &mut Vec<Output>) {
-        let plan = WritePlan { mutations: vec![mutation], kind: WriteKind::Simple, warnings: Vec::new() };
+        let plan =
+            WritePlan { mutations: vec![mutation], kind: WriteKind::Simple, is_batch: false, warnings: Vec::new() };
         let request = Request {
             id: self.new_request_id(),
             action: Action::Write(plan),

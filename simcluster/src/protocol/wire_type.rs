@@ -86,7 +86,7 @@ fn scalar_code(cql_type: &CqlType) -> Option<(u16, u8)> {
     })
 }
 
-/// The Java class of a column's type as Cassandra prints it: frozen types at the outside say so.
+/// The Java class of a column's type as Cassandra prints it: the outermost frozen types say so.
 #[must_use]
 pub fn class_name_frozen(cql_type: &CqlType) -> String {
     match cql_type {
@@ -96,12 +96,17 @@ pub fn class_name_frozen(cql_type: &CqlType) -> String {
         | CqlType::Udt { frozen: true, .. } => {
             format!("org.apache.cassandra.db.marshal.FrozenType({})", class_name(cql_type))
         }
-        other => class_name(other),
+        other => class_name_with(other, class_name_frozen),
     }
 }
 
 /// The Java class of a type, with its parameters.
 fn class_name(cql_type: &CqlType) -> String {
+    class_name_with(cql_type, class_name)
+}
+
+/// The Java class of a type; `inner` names the types in its parameters, where it may be more than one cell.
+fn class_name_with(cql_type: &CqlType, inner: fn(&CqlType) -> String) -> String {
     let simple = match cql_type {
         CqlType::Ascii => "AsciiType",
         CqlType::Bigint => "LongType",
@@ -131,14 +136,14 @@ fn class_name(cql_type: &CqlType) -> String {
         CqlType::Vector { .. } => "VectorType",
     };
     let parameters = match cql_type {
-        CqlType::List { element, .. } | CqlType::Set { element, .. } => format!("({})", class_name(element)),
-        CqlType::Map { key, value, .. } => format!("({},{})", class_name(key), class_name(value)),
+        CqlType::List { element, .. } | CqlType::Set { element, .. } => format!("({})", inner(element)),
+        CqlType::Map { key, value, .. } => format!("({},{})", inner(key), inner(value)),
         CqlType::Tuple(parts) => format!("({})", parts.iter().map(class_name).collect::<Vec<_>>().join(",")),
         CqlType::Udt { definition, .. } => {
             let mut text = format!("({},{}", definition.keyspace, hex(&definition.name));
             for (name, field) in &definition.fields {
                 // Writing to a String cannot fail.
-                let _ = write!(text, ",{}:{}", hex(name), class_name(field));
+                let _ = write!(text, ",{}:{}", hex(name), inner(field));
             }
             text + ")"
         }

@@ -123,8 +123,21 @@ pub struct Table {
     pub options: BTreeMap<String, String>,
     /// Secondary indexes by name.
     pub indexes: BTreeMap<String, Index>,
+    /// Columns that were dropped, by name; some may have been added again.
+    pub dropped: BTreeMap<String, DroppedColumn>,
     /// Whether it holds counters.
     pub is_counter: bool,
+}
+
+/// A column that was dropped: what was written of it until then does not count.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DroppedColumn {
+    /// Its type, with tuples in the place of user types.
+    pub cql_type: CqlType,
+    /// Whether it was static.
+    pub is_static: bool,
+    /// When it was dropped, in microseconds.
+    pub micros: i64,
 }
 
 /// A secondary index.
@@ -149,6 +162,7 @@ impl Table {
             clustering_len: 0,
             options: BTreeMap::new(),
             indexes: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             is_counter: false,
         }
     }

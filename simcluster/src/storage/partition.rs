@@ -169,8 +169,7 @@ impl Row {
             liveness.timestamp = micros;
         }
         if self.deletion != NO_DELETION {
-            // Just below, so that a deletion and an insertion decided together leave the insertion.
-            self.deletion = if self.liveness.is_none() && self.columns.is_empty() { micros } else { micros - 1 };
+            self.deletion = micros - 1;
         }
         self.columns.values_mut().for_each(|column| column.set_timestamp(micros));
     }
@@ -295,14 +294,13 @@ impl Partition {
         (!missing.is_empty()).then_some(missing)
     }
 
-    /// Replaces all timestamps.
+    /// Replaces all timestamps: deletions get one below the others', so that what is decided together with an
+    /// insertion does not cover it.
     pub fn set_timestamp(&mut self, micros: i64) {
-        let only_deletion = self.rows.is_empty() && self.static_row.is_empty();
-        let deletion = if only_deletion { micros } else { micros - 1 };
         if self.deletion != NO_DELETION {
-            self.deletion = deletion;
+            self.deletion = micros - 1;
         }
-        self.range_tombstones.iter_mut().for_each(|tombstone| tombstone.timestamp = deletion);
+        self.range_tombstones.iter_mut().for_each(|tombstone| tombstone.timestamp = micros - 1);
         self.static_row.set_timestamp(micros);
         self.rows.values_mut().for_each(|row| row.set_timestamp(micros));
     }

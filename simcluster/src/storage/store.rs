@@ -4,7 +4,7 @@
 //! start every node from the same system tables.
 
 use super::cell::{Cell, ColumnData, Complex, NO_DELETION};
-use super::{Mutation, Partition, PartitionKey, Position, ReadAnswer, ReadCommand, ReadTarget, Slice};
+use super::{ColumnId, Mutation, Partition, PartitionKey, Position, ReadAnswer, ReadCommand, ReadTarget, Row, Slice};
 use crate::ring::{Token, TokenRange};
 use crate::schema::Table;
 use bytes::Bytes;
@@ -68,7 +68,7 @@ impl Store {
 
     /// Reads what the command asks for, as of `unix_seconds` (for TTLs).
     #[must_use]
-    pub fn read(&self, _table: &Table, command: &ReadCommand, unix_seconds: i64) -> ReadAnswer {
+    pub fn read(&self, table: &Table, command: &ReadCommand, unix_seconds: i64) -> ReadAnswer {
         let mut answer = ReadAnswer { reversed: command.reversed, ..ReadAnswer::default() };
         let Some(data) = self.tables.get(&command.table) else { return answer };
         let mut room = command.row_limit;
@@ -81,6 +81,13 @@ impl Store {
                 return true;
             }
             let after = after.and_then(|position| position.clustering.as_ref());
+            let cleaned;
+            let partition = if table.dropped.is_empty() {
+                partition
+            } else {
+                cleaned = without_dropped(partition, table);
+                &cleaned
+            };
             let (part, end) = select(partition, command, after, &mut room, unix_seconds);
             if !part.is_empty() {
                 answer.partitions.push((key.clone(), part));
@@ -132,6 +139,18 @@ impl Store {
     pub fn truncate(&mut self, table: Uuid) {
         self.tables.remove(&table);
     }
+}
+
+/// A partition without what was written of dropped columns until they were dropped.
+fn without_dropped(partition: &Partition, table: &Table) -> Partition {
+    let mut partition = partition.clone();
+    for (name, column) in &table.dropped {
+        let id = ColumnId::of(name);
+        let clean = |row: &mut Row| row.columns.retain(|found, data| *found != id || data.purge(column.micros));
+        clean(&mut partition.static_row);
+        partition.rows.values_mut().for_each(clean);
+    }
+    partition
 }
 
 /// The part of a partition that a command wants, and where it ended if the limit was reached.

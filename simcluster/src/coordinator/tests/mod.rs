@@ -394,7 +394,7 @@ impl Operation for Probe {
 }
 
 pub(super) fn write_action(mutations: Vec<Mutation>, kind: WriteKind) -> Action {
-    Action::Write(WritePlan { mutations, kind, warnings: Vec::new() })
+    Action::Write(WritePlan { mutations, kind, is_batch: matches!(kind, WriteKind::LoggedBatch), warnings: Vec::new() })
 }
 
 pub(super) fn int(value: i32) -> crate::types::Value {
@@ -471,5 +471,6 @@ fn table(name: &str, id: u128, value: &str, cql_type: CqlType) -> Table {
         clustering_len: 0,
         options: BTreeMap::new(),
         indexes: BTreeMap::new(),
+        dropped: BTreeMap::new(),
     }
 }

@@ -31,6 +31,12 @@ impl Change<'_> {
         if found.is_counter {
             return Err(invalid("Secondary indexes on counter tables aren't supported"));
         }
+        if column_name.is_empty() {
+            return Err(invalid(match custom_class {
+                None => "Only CUSTOM indexes can be created without specifying a target column",
+                Some(_) => "Failed to retrieve target column for: ",
+            }));
+        }
         let Some(column) = found.column(column_name) else {
             return Err(invalid(format!("Undefined column name {column_name} in table {}", found.full_name())));
         };

@@ -1,6 +1,6 @@
 //! CREATE, ALTER and DROP KEYSPACE.
 
-use super::properties::keyspace_properties;
+use super::properties::{check_keyspace_properties, keyspace_properties};
 use super::{Change, Changes, event, invalid};
 use crate::cql::ast::Properties;
 use crate::cql::system::{self, is_system};
@@ -32,7 +32,6 @@ impl Change<'_> {
         if !properties.iter().any(|(property, _)| property == "replication") {
             return Err(invalid("Missing mandatory option 'replication'"));
         }
-        // Properties are looked at before the keyspace is.
         let mut keyspace = Keyspace {
             name: name.to_owned(),
             replication: BTreeMap::new(),
@@ -43,7 +42,7 @@ impl Change<'_> {
             aggregates: BTreeMap::new(),
             is_virtual: false,
         };
-        keyspace_properties(&mut keyspace, properties)?;
+        check_keyspace_properties(properties)?;
         if self.schema.keyspaces.contains_key(name) {
             if if_not_exists {
                 return Ok(None);
@@ -54,6 +53,7 @@ impl Change<'_> {
                 message: format!("Cannot add existing keyspace \"{name}\""),
             });
         }
+        keyspace_properties(&mut keyspace, properties, self.datacenters)?;
         let rows = system::keyspace_rows(self.schema, &keyspace, self.timestamp);
         Ok(Some((rows, event("CREATED", "KEYSPACE", name, ""))))
     }
@@ -71,7 +71,12 @@ impl Change<'_> {
         if is_system(name) && !matches!(name, "system_auth" | "system_distributed" | "system_traces") {
             return Err(ServerError::Unauthorized(format!("{name} keyspace is not user-modifiable.")));
         }
-        keyspace_properties(&mut keyspace, properties)?;
+        check_keyspace_properties(properties)?;
+        let before = (keyspace.replication.clone(), keyspace.durable_writes);
+        keyspace_properties(&mut keyspace, properties, self.datacenters)?;
+        if before == (keyspace.replication.clone(), keyspace.durable_writes) {
+            return Ok(None);
+        }
         let rows = system::keyspace_rows(self.schema, &keyspace, self.timestamp);
         Ok(Some((rows, event("UPDATED", "KEYSPACE", name, ""))))
     }

@@ -21,6 +21,7 @@ use super::system::{self, is_system, text};
 use crate::protocol::{SchemaChangeEvent, ServerError};
 use crate::schema::{Keyspace, Schema, Table};
 use crate::storage::Mutation;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A checked DDL statement.
@@ -39,12 +40,19 @@ impl SchemaStatement {
 
     /// What it changes, given the schema at the moment of its execution: mutations of `system_schema` tables with
     /// write time `timestamp`, and the event that tells clients. `None` if `IF [NOT] EXISTS` makes it do nothing.
+    /// `datacenters` are those of the cluster.
     ///
     /// # Errors
     ///
     /// As Cassandra: already exists, does not exist, bad options, …
-    pub fn apply(&self, schema: &Schema, timestamp: i64, entropy: u64) -> Result<Option<Changes>, ServerError> {
-        let change = Change { schema, keyspace: self.keyspace.as_deref(), timestamp, entropy };
+    pub fn apply(
+        &self,
+        schema: &Schema,
+        timestamp: i64,
+        entropy: u64,
+        datacenters: &BTreeSet<String>,
+    ) -> Result<Option<Changes>, ServerError> {
+        let change = Change { schema, keyspace: self.keyspace.as_deref(), timestamp, entropy, datacenters };
         match &self.ddl {
             Ddl::CreateKeyspace { name, if_not_exists, properties } => {
                 change.create_keyspace(name, *if_not_exists, properties)
@@ -96,6 +104,7 @@ struct Change<'a> {
     keyspace: Option<&'a str>,
     timestamp: i64,
     entropy: u64,
+    datacenters: &'a BTreeSet<String>,
 }
 
 impl Change<'_> {

@@ -5,17 +5,42 @@ use crate::cql::parser::not_modelled;
 use crate::protocol::ServerError;
 use crate::schema::options::{self, show_map, show_string};
 use crate::schema::{Keyspace, Table};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-pub fn keyspace_properties(keyspace: &mut Keyspace, properties: &Properties) -> Result<(), ServerError> {
+/// Refuses what cannot be the properties of any keyspace.
+///
+/// # Errors
+///
+/// As Cassandra: unknown names, no map, no class.
+pub fn check_keyspace_properties(properties: &Properties) -> Result<(), ServerError> {
     check_names(properties, &["replication", "durable_writes"])?;
-    for (name, value) in properties {
-        match (name.as_str(), value) {
-            ("replication", Property::Map(map)) => keyspace.replication = replication(map)?,
-            ("durable_writes", Property::Simple(value)) => keyspace.durable_writes = boolean(name, value)?,
-            ("replication", _) => return Err(not_a_map(name)),
-            _ => return Err(not_a_string(name)),
+    match properties.iter().find(|(name, _)| name == "replication") {
+        Some((_, Property::Map(map))) if !map.contains_key("class") => {
+            Err(config("Missing replication strategy class".into()))
         }
+        Some((name, Property::Simple(_))) => Err(not_a_map(name)),
+        _ => Ok(()),
+    }
+}
+
+/// Gives a keyspace its properties, which [`check_keyspace_properties`] has seen.
+///
+/// # Errors
+///
+/// As Cassandra: unknown strategies and data centres, bad numbers.
+pub fn keyspace_properties(
+    keyspace: &mut Keyspace,
+    properties: &Properties,
+    datacenters: &BTreeSet<String>,
+) -> Result<(), ServerError> {
+    let find = |wanted: &str| properties.iter().find(|(name, _)| name == wanted);
+    match find("durable_writes") {
+        Some((name, Property::Simple(value))) => keyspace.durable_writes = boolean(name, value)?,
+        Some((name, Property::Map(_))) => return Err(not_a_string(name)),
+        None => {}
+    }
+    if let Some((_, Property::Map(map))) = find("replication") {
+        keyspace.replication = replication(keyspace, map, datacenters)?;
     }
     Ok(())
 }
@@ -59,42 +84,85 @@ fn boolean(name: &str, value: &str) -> Result<bool, ServerError> {
     }
 }
 
-fn replication(map: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, ServerError> {
-    let Some(class) = map.get("class") else {
-        return Err(ServerError::Config("Missing replication strategy class".into()));
-    };
-    let short = class.rsplit('.').next().unwrap_or_default();
-    if !["SimpleStrategy", "NetworkTopologyStrategy", "LocalStrategy", "EverywhereStrategy"].contains(&short) {
-        let full = if class.contains('.') { class.clone() } else { format!("org.apache.cassandra.locator.{class}") };
-        return Err(ServerError::Config(format!("Unable to find replication strategy class '{full}'")));
-    }
+/// The replicas of each partition, unless the statement says: the server's `default_keyspace_rf`.
+const DEFAULT_REPLICATION_FACTOR: &str = "1";
+
+/// The replication options as they are kept: data centres by name, the class with its package.
+fn replication(
+    keyspace: &Keyspace,
+    map: &BTreeMap<String, String>,
+    datacenters: &BTreeSet<String>,
+) -> Result<BTreeMap<String, String>, ServerError> {
+    let class = map.get("class").cloned().unwrap_or_default();
+    let short = class.strip_prefix("org.apache.cassandra.locator.").unwrap_or(&class);
     let mut options = map.clone();
+    options.remove("class");
+    let known: BTreeSet<String> = match short {
+        "SimpleStrategy" => {
+            let default = || DEFAULT_REPLICATION_FACTOR.to_owned();
+            options.entry("replication_factor".to_owned()).or_insert_with(default);
+            BTreeSet::from(["replication_factor".to_owned()])
+        }
+        "NetworkTopologyStrategy" => {
+            expand_datacenters(&mut options, &keyspace.replication, datacenters);
+            datacenters.clone()
+        }
+        "LocalStrategy" => {
+            return Err(ServerError::Invalid(
+                "Unable to use given strategy class: LocalStrategy is reserved for internal use.".into(),
+            ));
+        }
+        "EverywhereStrategy" => return Err(not_modelled("EverywhereStrategy")),
+        _ => {
+            let full = if class.contains('.') { class } else { format!("org.apache.cassandra.locator.{class}") };
+            return Err(config(format!("Unable to find replication strategy class '{full}'")));
+        }
+    };
+    for factor in options.values() {
+        check_factor(factor)?;
+    }
+    if options.is_empty() {
+        return Err(config("Configuration for at least one datacenter must be present".into()));
+    }
+    if let Some(extra) = options.keys().find(|name| !known.contains(*name)) {
+        let name = &keyspace.name;
+        return Err(config(format!("Unrecognized strategy option {{{extra}}} passed to {short} for keyspace {name}")));
+    }
     options.insert("class".to_owned(), format!("org.apache.cassandra.locator.{short}"));
-    if short == "SimpleStrategy" {
-        // The server's default_keyspace_rf.
-        options.entry("replication_factor".to_owned()).or_insert_with(|| "1".to_owned());
-        if let Some(extra) = options.keys().find(|k| !matches!(k.as_str(), "class" | "replication_factor")) {
-            return Err(ServerError::Config(format!(
-                "Unrecognized strategy option {{{extra}}} passed to SimpleStrategy for keyspace"
-            )));
-        }
-    }
-    if short == "NetworkTopologyStrategy" && options.len() == 1 {
-        return Err(ServerError::Config("Configuration for at least one datacenter must be present".into()));
-    }
-    for (name, factor) in options.iter().filter(|(name, _)| *name != "class") {
-        match factor.split('/').next().unwrap_or_default().parse::<i64>() {
-            Err(_) => {
-                return Err(ServerError::Config(format!("Replication factor must be numeric; found {factor}")));
-            }
-            Ok(n) if n < 0 => {
-                return Err(ServerError::Config(format!("Replication factor must be non-negative; found {factor}")));
-            }
-            Ok(0) if name == "replication_factor" && short == "SimpleStrategy" => {}
-            Ok(_) => {}
-        }
-    }
     Ok(options)
+}
+
+/// `replication_factor` stands for all data centres that are not named; what an ALTER does not name stays.
+fn expand_datacenters(
+    options: &mut BTreeMap<String, String>,
+    previous: &BTreeMap<String, String>,
+    datacenters: &BTreeSet<String>,
+) {
+    let mut factor = options.remove("replication_factor");
+    if factor.is_none() && options.is_empty() {
+        let of_simple = previous.get("replication_factor").cloned();
+        factor = of_simple.or_else(|| previous.is_empty().then(|| DEFAULT_REPLICATION_FACTOR.to_owned()));
+    } else if factor.is_some() {
+        let named = previous.iter().filter(|(name, _)| !matches!(name.as_str(), "class" | "replication_factor"));
+        for (name, factor) in named {
+            options.entry(name.clone()).or_insert_with(|| factor.clone());
+        }
+    }
+    if let Some(factor) = factor.filter(|factor| check_factor(factor).is_ok()) {
+        for name in datacenters {
+            options.entry(name.clone()).or_insert_with(|| factor.clone());
+        }
+    }
+    options.retain(|_, factor| factor != "0");
+}
+
+fn check_factor(factor: &str) -> Result<(), ServerError> {
+    let digits = factor.split('/').next().unwrap_or_default();
+    match digits.parse::<i32>() {
+        Err(_) => Err(config(format!("For input string: \"{digits}\""))),
+        Ok(n) if n < 0 => Err(config(format!("Replication factor must be non-negative, found {factor}"))),
+        Ok(_) => Ok(()),
+    }
 }
 
 pub fn table_properties(table: &mut Table, properties: &Properties) -> Result<(), ServerError> {

@@ -3,6 +3,7 @@
 use super::properties::table_properties;
 use super::{Change, Changes, event, invalid, resolve_type};
 use crate::cql::ast::{ColumnDefinition, Ddl, Name, Properties};
+use crate::cql::java::hash_order;
 use crate::cql::parser::not_modelled;
 use crate::cql::row::time_uuid;
 use crate::protocol::ServerError;
@@ -93,10 +94,15 @@ impl TableDefinition<'_> {
             clustering_len: 0,
             options: options::defaults(),
             indexes: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             is_counter: false,
         };
-        for column in self.columns {
-            let cql_type = resolve_type(&column.type_name, types, self.keyspace)?;
+        // Cassandra looks its columns' types up in the order of a hash map.
+        let mut resolved = vec![None; self.columns.len()];
+        for place in hash_order(self.columns.iter().map(|column| column.name.as_str())) {
+            resolved[place] = Some(resolve_type(&self.columns[place].type_name, types, self.keyspace)?);
+        }
+        for (column, cql_type) in self.columns.iter().zip(resolved.into_iter().flatten()) {
             let place = |names: &[String]| names.iter().position(|n| *n == column.name);
             let (kind, position) = match (place(self.partition_key), place(self.clustering)) {
                 (Some(position), _) => (ColumnKind::PartitionKey, position as i32),

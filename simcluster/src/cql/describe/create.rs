@@ -70,8 +70,12 @@ pub(super) fn aggregate(aggregate: &Aggregate) -> String {
 pub(super) fn table(table: &Table, is_virtual: bool, with_internals: bool) -> String {
     let name = qualified(&table.keyspace, &table.name);
     let create = if is_virtual { "VIRTUAL TABLE" } else { "CREATE TABLE" };
-    let statement =
-        format!("{create} {name} (\n{}\n) WITH {};", definitions(table), properties(table, is_virtual, with_internals));
+    let statement = format!(
+        "{create} {name} (\n{}\n) WITH {};",
+        definitions(table, with_internals),
+        properties(table, is_virtual, with_internals)
+    );
+    let statement = if with_internals { statement + &drops(table) } else { statement };
     if is_virtual { not_to_be_recreated("Table", "table", &name, &statement) } else { statement }
 }
 
@@ -110,9 +114,12 @@ fn show_target(target: &str) -> String {
 /// The columns and the primary key.
 ///
 /// Among the static and among the regular columns those that are one cell come before those that are many.
-fn definitions(table: &Table) -> String {
+///
+/// With internals, columns that were dropped stand last as they once were: see [`drops`].
+fn definitions(table: &Table, with_internals: bool) -> String {
     let is_simple_key = table.partition_key_len == 1 && table.clustering_len == 0;
-    let mut columns: Vec<&Column> = table.columns.iter().collect();
+    let is_dropped = |column: &&Column| with_internals && table.dropped.contains_key(&column.name);
+    let mut columns: Vec<&Column> = table.columns.iter().filter(|column| !is_dropped(column)).collect();
     columns.sort_by_key(|column| (column.kind, column.cql_type.is_multi_cell()));
     let mut lines: Vec<String> = columns
         .into_iter()
@@ -125,6 +132,10 @@ fn definitions(table: &Table) -> String {
             format!("    {} {}{end}", quote_name(&column.name), column.cql_type)
         })
         .collect();
+    for (name, column) in table.dropped.iter().filter(|_| with_internals) {
+        let end = if column.is_static { " static" } else { "" };
+        lines.push(format!("    {} {}{end}", quote_name(name), column.cql_type));
+    }
     if !is_simple_key {
         let names = |columns: &[Column]| columns.iter().map(|column| quote_name(&column.name)).collect::<Vec<_>>();
         let partition_key = names(table.partition_key()).join(", ");
@@ -134,6 +145,22 @@ fn definitions(table: &Table) -> String {
         lines.push(format!("    PRIMARY KEY ({})", parts.join(", ")));
     }
     lines.join(",\n")
+}
+
+/// The statements that drop columns again, at the time at which it was done, and add those that were added again.
+fn drops(table: &Table) -> String {
+    let name = qualified(&table.keyspace, &table.name);
+    let mut statements = String::new();
+    for (column, dropped) in &table.dropped {
+        let shown = quote_name(column);
+        // Writing to a String cannot fail.
+        let _ = write!(statements, "\nALTER TABLE {name} DROP {shown} USING TIMESTAMP {};", dropped.micros);
+        if let Some(present) = table.column(column) {
+            let end = if present.kind == ColumnKind::Static { " static" } else { "" };
+            let _ = write!(statements, "\nALTER TABLE {name} ADD {shown} {}{end};", present.cql_type);
+        }
+    }
+    statements
 }
 
 fn properties(table: &Table, is_virtual: bool, with_internals: bool) -> String {

@@ -9,6 +9,7 @@ mod create;
 mod tests;
 
 use super::ast::{Describe, Name};
+use super::parser::not_modelled;
 use super::system::is_system;
 use super::{Action, Answer, BindOptions};
 use crate::protocol::{ColumnSpec, ResultRows, ServerError};
@@ -117,6 +118,11 @@ pub(super) fn describe(
         Describe::Aggregate(name) => (look.overloads(name, "User defined aggregate", aggregates)?, false),
         Describe::Anything(name) => (look.anything(name)?, false),
     };
+    let drops_several =
+        |element: &&Element<'_>| matches!(element, Element::Table { table, .. } if table.dropped.len() > 1);
+    if with_internals && elements.iter().any(|element| drops_several(&element)) {
+        return Err(not_modelled("the order of several dropped columns"));
+    }
     let mut columns = vec![("keyspace_name", CqlType::Text), ("type", CqlType::Text), ("name", CqlType::Text)];
     if !is_listing {
         columns.push(("create_statement", CqlType::Text));

@@ -31,7 +31,10 @@ impl Lab {
             Action::Answer(Answer::SetKeyspace(name)) => self.keyspace = Some(name),
             Action::Schema(statement) => {
                 let entropy = self.micros as u64;
-                let change = statement.apply(&self.schema, self.micros, entropy).expect(text).expect(text);
+                let change = statement
+                    .apply(&self.schema, self.micros, entropy, &["datacenter1".to_owned()].into())
+                    .expect(text)
+                    .expect(text);
                 for mutation in change.0 {
                     let table = self.system.table_by_id(mutation.table).expect("a schema table");
                     self.store.apply(table, &mutation);

@@ -19,12 +19,26 @@ impl BoundWrite {
     /// Whether it depends on what is stored: list elements by index or value.
     #[must_use]
     pub fn needs_read(&self) -> bool {
-        self.operations.iter().any(|operation| match operation {
+        self.operations.iter().any(|operation| self.reads(operation))
+    }
+
+    /// The columns that it writes, by index.
+    pub fn written_columns(&self) -> impl Iterator<Item = usize> {
+        self.operations.iter().map(BoundOperation::column)
+    }
+
+    /// The columns that it has to know before it can write.
+    pub fn columns_to_read(&self) -> impl Iterator<Item = usize> {
+        self.operations.iter().filter(|operation| self.reads(operation)).map(BoundOperation::column)
+    }
+
+    fn reads(&self, operation: &BoundOperation) -> bool {
+        match operation {
             BoundOperation::SetElement(i, ..) | BoundOperation::DeleteElement(i, _) | BoundOperation::Remove(i, _) => {
                 matches!(self.plan.table.columns[*i].cql_type, CqlType::List { .. })
             }
             _ => false,
-        })
+        }
     }
 
     /// The slices that hold the rows it concerns.

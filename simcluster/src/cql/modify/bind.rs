@@ -53,6 +53,9 @@ pub struct BoundWrite {
 /// The longest TTL: twenty years.
 const TTL_MAX: i64 = 630_720_000;
 
+/// The first second at which nothing may expire: 2038-01-19T03:14:06Z.
+const EXPIRATION_MAX: i64 = i32::MAX as i64 - 1;
+
 impl ModificationPlan {
     /// Gives the statement its values: one write per partition.
     ///
@@ -61,26 +64,13 @@ impl ModificationPlan {
     /// As Cassandra: null keys, bad TTLs, …
     pub fn bind(self: &Arc<Self>, env: &Env<'_>, batch_timestamp: Option<i64>) -> Result<Vec<BoundWrite>, ServerError> {
         let table = &self.table;
-        let (tests, operations) = match &self.json {
-            Some((expr, default_unset)) => self.bind_json(env, expr, *default_unset)?,
-            None => {
-                let tests = relations::bind(table, &self.relations, env)?;
-                let mut operations = Vec::new();
-                for operation in &self.operations {
-                    operations.extend(bind_operation(table, operation, env)?);
-                }
-                (tests, operations)
+        let (tests, json) = match &self.json {
+            Some((expr, default_unset)) => {
+                let (tests, operations) = self.bind_json(env, expr, *default_unset)?;
+                (tests, Some(operations))
             }
+            None => (relations::bind(table, &self.relations, env)?, None),
         };
-        let timestamp = match &self.timestamp {
-            None => batch_timestamp.unwrap_or(env.options.timestamp),
-            Some(expr) => match env.bound(expr)? {
-                Bound::Unset => env.options.timestamp,
-                Bound::Value(None) => return Err(invalid("Invalid null value of timestamp")),
-                Bound::Value(Some(bytes)) => text::integer(&bytes),
-            },
-        };
-        let ttl = self.time_to_live(env)?;
         let no_clustering = !tests.iter().any(|test| match test {
             Test::Compare(i, ..) | Test::In(i, _) => *i >= table.partition_key_len,
             Test::Tuple(..) | Test::TupleIn(..) => true,
@@ -95,6 +85,12 @@ impl ModificationPlan {
         }
         let target = self.target(static_only, no_clustering, rows, plan.slices);
         let conditions = self.condition.bind(table, env)?;
+        let timestamp = self.timestamp(env, batch_timestamp)?;
+        let ttl = self.time_to_live(env)?;
+        let operations = match json {
+            Some(operations) => operations,
+            None => self.bind_operations(env, &target)?,
+        };
         let partitions = plan.partitions.unwrap_or_default();
         let mut writes = Vec::new();
         for key_parts in partitions {
@@ -120,14 +116,44 @@ impl ModificationPlan {
         Ok(writes)
     }
 
+    fn bind_operations(&self, env: &Env<'_>, target: &Target) -> Result<Vec<BoundOperation>, ServerError> {
+        let names_no_rows = match target {
+            Target::Ranges(slices) => !slices.is_empty(),
+            Target::Partition => true,
+            Target::Static | Target::Rows(_) => false,
+        };
+        if self.verb == StatementKind::Delete && names_no_rows && !self.operations.is_empty() {
+            return Err(invalid("Range deletions are not supported for specific columns"));
+        }
+        let mut operations = Vec::new();
+        for operation in &self.operations {
+            operations.extend(bind_operation(&self.table, operation, env)?);
+        }
+        Ok(operations)
+    }
+
+    fn timestamp(&self, env: &Env<'_>, of_batch: Option<i64>) -> Result<i64, ServerError> {
+        let Some(expr) = &self.timestamp else { return Ok(of_batch.unwrap_or(env.options.timestamp)) };
+        match env.bound(expr)? {
+            Bound::Unset => Ok(env.options.timestamp),
+            Bound::Value(None) => Err(invalid("Invalid null value of timestamp")),
+            Bound::Value(Some(bytes)) => match text::integer(&bytes) {
+                i64::MIN => Err(invalid(format!("Out of bound timestamp, must be in [{}, {}]", -i64::MAX, i64::MAX))),
+                micros => Ok(micros),
+            },
+        }
+    }
+
     fn time_to_live(&self, env: &Env<'_>) -> Result<u32, ServerError> {
         let default = || {
             let shown = self.table.options.get("default_time_to_live");
             shown.and_then(|s| s.parse().ok()).unwrap_or_default()
         };
-        let Some(expr) = &self.ttl else { return Ok(default()) };
+        let Some(expr) = &self.ttl else { return self.check_expiration(default(), "default ", env) };
         match env.bound(expr)? {
-            Bound::Unset | Bound::Value(None) => Ok(default()),
+            Bound::Unset => Ok(default()),
+            Bound::Value(None) => Ok(0),
+            Bound::Value(Some(bytes)) if bytes.is_empty() => Ok(0),
             Bound::Value(Some(bytes)) => {
                 let ttl = text::integer(&bytes);
                 if ttl < 0 {
@@ -136,9 +162,20 @@ impl ModificationPlan {
                 if ttl > TTL_MAX {
                     return Err(invalid(format!("ttl is too large. requested ({ttl}) maximum ({TTL_MAX})")));
                 }
-                Ok(ttl as u32)
+                self.check_expiration(ttl as u32, "", env)
             }
         }
+    }
+
+    /// Expiration dates are stored in 32 bits, as long as nodes may have to read what others of 4.x wrote.
+    fn check_expiration(&self, ttl: u32, origin: &str, env: &Env<'_>) -> Result<u32, ServerError> {
+        if ttl == 0 || env.options.unix_seconds + i64::from(ttl) < EXPIRATION_MAX {
+            return Ok(ttl);
+        }
+        let table = self.table.full_name();
+        Err(invalid(format!(
+            "Request on table {table} with {origin}ttl of {ttl} seconds exceeds maximum supported expiration date of 2038-01-19T03:14:06+00:00. In order to avoid this use a lower TTL, change the expiration date overflow policy or upgrade to a version where this limitation is fixed. See CASSANDRA-14092 and CASSANDRA-14227 for more details."
+        )))
     }
 
     fn target(
@@ -152,7 +189,10 @@ impl ModificationPlan {
         if static_only {
             return Target::Static;
         }
-        if self.verb == StatementKind::Delete && self.operations.is_empty() && no_clustering {
+        if self.verb == StatementKind::Delete
+            && no_clustering
+            && (self.operations.is_empty() || table.clustering_len > 0)
+        {
             return if table.clustering_len == 0 && !self.condition.is_none() {
                 Target::Rows(vec![row_key(table, Vec::new())])
             } else {

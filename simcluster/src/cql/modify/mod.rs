@@ -32,6 +32,10 @@ pub struct ModificationPlan {
     pub operations: Vec<Operation>,
     /// IF.
     pub condition: CheckedIf,
+    /// Whether the partition key is restricted by IN.
+    pub has_key_in: bool,
+    /// Whether clustering columns are restricted by IN.
+    pub has_clustering_in: bool,
     json: Option<(Expr, bool)>,
     ttl: Option<Expr>,
     timestamp: Option<Expr>,
@@ -104,9 +108,7 @@ pub fn check(
             StatementKind::Delete
         }
     };
-    let only_statics = condition.touches_columns() | !operations.is_empty()
-        && operations.iter().all(|o| table.columns[o.column()].kind == ColumnKind::Static)
-        && condition.columns().all(|index| table.columns[index].kind == ColumnKind::Static);
+    let only_statics = are_static(table, verb, &operations, &condition);
     let has_clustering =
         relations.iter().any(|r| matches!(r, Rel::Compare(index, ..) if *index >= table.partition_key_len));
     let context = Context {
@@ -124,16 +126,19 @@ pub fn check(
         }
         facts = restrictions.finish()?;
     }
-    if verb == StatementKind::Delete {
-        check_deletion_of_ranges(table, &operations, &condition, &facts)?;
+    check_condition(table, &condition, &using)?;
+    if verb == StatementKind::Delete && !condition.is_none() && !facts.names_rows {
+        check_conditional_range(table, &operations, &condition)?;
     }
-    check_times(table, &condition, &using)?;
+    check_counter(table, &using)?;
     let plan = ModificationPlan {
         table: table.clone(),
         verb,
         relations,
         operations,
         condition,
+        has_key_in: facts.has_key_in,
+        has_clustering_in: facts.has_clustering_in,
         json,
         ttl: using.0,
         timestamp: using.1,
@@ -141,14 +146,26 @@ pub fn check(
     Ok(plan)
 }
 
-/// Conditions and counters have their own times.
-fn check_times(table: &Table, condition: &CheckedIf, using: &(Option<Expr>, Option<Expr>)) -> Result<(), ServerError> {
-    if !condition.is_none() && using.1.is_some() {
-        return Err(invalid("Cannot provide custom timestamp for conditional updates"));
+/// Conditions have their own times.
+fn check_condition(
+    table: &Table,
+    condition: &CheckedIf,
+    using: &(Option<Expr>, Option<Expr>),
+) -> Result<(), ServerError> {
+    if condition.is_none() {
+        return Ok(());
     }
-    if table.is_counter && !condition.is_none() {
+    if table.is_counter {
         return Err(invalid("Conditional updates are not supported on counter tables"));
     }
+    if using.1.is_some() {
+        return Err(invalid("Cannot provide custom timestamp for conditional updates"));
+    }
+    Ok(())
+}
+
+/// Counters have their own times.
+fn check_counter(table: &Table, using: &(Option<Expr>, Option<Expr>)) -> Result<(), ServerError> {
     if table.is_counter && using.1.is_some() {
         return Err(invalid("Cannot provide custom timestamp for counter updates"));
     }
@@ -158,26 +175,10 @@ fn check_times(table: &Table, condition: &CheckedIf, using: &(Option<Expr>, Opti
     Ok(())
 }
 
-/// What DELETE refuses when it does not name single rows.
-fn check_deletion_of_ranges(
-    table: &Table,
-    operations: &[Operation],
-    condition: &CheckedIf,
-    facts: &Facts,
-) -> Result<(), ServerError> {
-    if facts.names_rows {
-        return Ok(());
-    }
+/// What a conditional DELETE refuses when it does not name single rows.
+fn check_conditional_range(table: &Table, operations: &[Operation], condition: &CheckedIf) -> Result<(), ServerError> {
     let is_regular = |index: usize| table.columns[index].kind == ColumnKind::Regular;
-    let deletes_cells = operations.iter().any(|o| is_regular(o.column()));
-    if condition.is_none() {
-        return if deletes_cells {
-            Err(invalid("Range deletions are not supported for specific columns"))
-        } else {
-            Ok(())
-        };
-    }
-    if deletes_cells {
+    if operations.is_empty() || operations.iter().any(|o| is_regular(o.column())) {
         return Err(invalid(
             "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to delete non static columns",
         ));
@@ -188,6 +189,16 @@ fn check_deletion_of_ranges(
         ));
     }
     Ok(())
+}
+
+/// Whether a statement writes and asks for static columns and no others. A DELETE of no column is one of rows.
+fn are_static(table: &Table, verb: StatementKind, operations: &[Operation], condition: &CheckedIf) -> bool {
+    let is_static = |index: usize| table.columns[index].kind == ColumnKind::Static;
+    let deletes_rows = verb == StatementKind::Delete && operations.is_empty();
+    !deletes_rows
+        && (!operations.is_empty() || condition.touches_columns())
+        && operations.iter().all(|o| is_static(o.column()))
+        && condition.columns().all(is_static)
 }
 
 /// TTL and TIMESTAMP of USING.
@@ -208,14 +219,16 @@ impl ModificationPlan {
         self.table.is_counter
     }
 
+    /// Whether it has USING TIMESTAMP.
+    #[must_use]
+    pub const fn has_timestamp(&self) -> bool {
+        self.timestamp.is_some()
+    }
+
     /// Whether it names no clustering column and concerns only static ones.
     fn is_static_only(&self, no_clustering: bool) -> bool {
-        let is_static = |index: usize| self.table.columns[index].kind == ColumnKind::Static;
-        let touches = !self.operations.is_empty() || self.condition.touches_columns();
         no_clustering
             && self.table.clustering_len > 0
-            && touches
-            && self.operations.iter().all(|o| is_static(o.column()))
-            && self.condition.columns().all(is_static)
+            && are_static(&self.table, self.verb, &self.operations, &self.condition)
     }
 }

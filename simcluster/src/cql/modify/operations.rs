@@ -172,16 +172,16 @@ pub fn check_deletion(checker: &mut Checker<'_>, table: &Table, deletion: &Delet
     Ok(match deletion {
         Deletion::Column(_) => Operation::Set(index, Expr::Const(None)),
         Deletion::Element(_, key) => {
-            let key_type = match &column.cql_type {
-                CqlType::List { frozen: false, .. } => CqlType::Int,
-                CqlType::Set { element, frozen: false } => element.as_ref().clone(),
-                CqlType::Map { key, frozen: false, .. } => key.as_ref().clone(),
+            let (place, key_type) = match &column.cql_type {
+                CqlType::List { frozen: false, .. } => ("idx", CqlType::Int),
+                CqlType::Set { element, frozen: false } => ("value", element.as_ref().clone()),
+                CqlType::Map { key, frozen: false, .. } => ("key", key.as_ref().clone()),
                 other if other.is_collection() => {
                     return Err(invalid(format!("Invalid deletion operation for frozen collection column {name}")));
                 }
                 _ => return Err(invalid(format!("Invalid deletion operation for non collection column {name}"))),
             };
-            Operation::DeleteElement(index, checker.term(key, &Receiver::new(&format!("key({name})"), &key_type))?)
+            Operation::DeleteElement(index, checker.term(key, &Receiver::new(&format!("{place}({name})"), &key_type))?)
         }
         Deletion::Field(_, field) => {
             let CqlType::Udt { definition, frozen } = &column.cql_type else {

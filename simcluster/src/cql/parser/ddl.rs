@@ -28,7 +28,7 @@ impl Parser<'_> {
             "type" => {
                 self.next();
                 let if_not_exists = self.if_not_exists()?;
-                let name = self.qualified_name()?;
+                let name = self.user_type_name()?;
                 self.expect("(")?;
                 let fields = self.list(|p| Ok((p.name()?, p.type_name()?)))?;
                 self.expect(")")?;
@@ -147,7 +147,9 @@ impl Parser<'_> {
             }
             _ => None,
         };
-        let target = if part.is_some() {
+        let target = if self.is_symbol(")") {
+            String::new()
+        } else if part.is_some() {
             self.at += 2;
             let column = self.name()?;
             self.expect(")")?;
@@ -203,7 +205,7 @@ impl Parser<'_> {
             "type" => {
                 self.next();
                 let if_exists = self.if_exists()?;
-                let name = self.qualified_name()?;
+                let name = self.user_type_name()?;
                 let change = if self.eat_word("add") {
                     let if_not_exists = self.if_not_exists()?;
                     TypeChange::Add { field: self.name()?, type_name: self.type_name()?, if_not_exists }
@@ -239,7 +241,11 @@ impl Parser<'_> {
         }
         if self.eat_word("drop") {
             if self.is_word("compact") {
-                return Err(not_modelled("DROP COMPACT STORAGE"));
+                self.next();
+                self.expect_word("storage")?;
+                return Err(ServerError::Invalid(
+                    "DROP COMPACT STORAGE is disabled. Enable in cassandra.yaml to use.".into(),
+                ));
             }
             let if_exists = self.if_exists()?;
             let columns = if self.eat("(") {
@@ -249,11 +255,14 @@ impl Parser<'_> {
             } else {
                 vec![self.name()?]
             };
+            let mut timestamp = None;
             if self.eat_word("using") {
                 self.expect_word("timestamp")?;
-                self.term()?;
+                let Kind::Integer(digits) = self.peek().clone() else { return Err(self.no_viable()) };
+                timestamp = digits.parse().ok();
+                self.next();
             }
-            return Ok(TableChange::Drop { columns, if_exists });
+            return Ok(TableChange::Drop { columns, if_exists, timestamp });
         }
         if self.eat_word("rename") {
             let if_exists = self.if_exists()?;
@@ -262,7 +271,9 @@ impl Parser<'_> {
         if self.is_word("alter") {
             return Err(ServerError::Invalid("Altering column types is no longer supported".into()));
         }
-        self.expect_word("with")?;
+        if !self.eat_word("with") {
+            return Err(self.no_viable());
+        }
         Ok(TableChange::With(self.properties()?))
     }
 
@@ -295,7 +306,7 @@ impl Parser<'_> {
         if word == "keyspace" {
             return Ok(Ddl::DropKeyspace { name: self.name()?, if_exists });
         }
-        let name = self.qualified_name()?;
+        let name = if word == "type" { self.user_type_name()? } else { self.qualified_name()? };
         Ok(match word.as_str() {
             "type" => Ddl::DropType { name, if_exists },
             "index" => Ddl::DropIndex { name, if_exists },

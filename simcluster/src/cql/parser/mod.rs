@@ -12,7 +12,7 @@ mod term;
 use super::ast::{Describe, Name, Statement, Term};
 use super::lexer::{Kind, Token, hidden, place, tokenize};
 use crate::protocol::ServerError;
-use crate::types::RESERVED;
+use crate::types::{CqlType, RESERVED};
 
 /// A statement and its bind markers, in order; a named marker has its name.
 #[derive(Debug)]
@@ -33,11 +33,18 @@ const DEPTH_MAX: usize = 64;
 /// [`ServerError::Syntax`], or [`ServerError::Invalid`] for what is not modelled.
 pub fn parse(text: &str) -> Result<Parsed, ServerError> {
     let tokens = tokenize(text)?;
-    let mut parser = Parser { text, tokens, at: 0, depth: 0, markers: Vec::new(), open_end: None };
+    let mut parser =
+        Parser { text, tokens, at: 0, depth: 0, markers: Vec::new(), open_end: None, seen: 0, compared: 0 };
     let statement = parser.statement()?;
+    let is_select = matches!(statement, Statement::Select(_));
     while parser.eat(";") {}
     if *parser.peek() != Kind::End {
         return Err(match parser.open_end {
+            // What can follow a relation in some other statement ends this one.
+            Some((_, at)) if at == parser.at && !is_select && parser.is_clause() => {
+                parser.seen = parser.seen.max(parser.compared);
+                parser.mismatch("EOF")
+            }
             Some((decision, at)) if at == parser.at => parser.no_viable_from(decision),
             _ => parser.mismatch("EOF"),
         });
@@ -51,7 +58,16 @@ pub fn parse(text: &str) -> Result<Parsed, ServerError> {
 ///
 /// [`ServerError::Syntax`].
 pub fn parse_type(text: &str) -> Result<super::ast::TypeName, ServerError> {
-    let mut parser = Parser { text, tokens: tokenize(text)?, at: 0, depth: 0, markers: Vec::new(), open_end: None };
+    let mut parser = Parser {
+        text,
+        tokens: tokenize(text)?,
+        at: 0,
+        depth: 0,
+        markers: Vec::new(),
+        open_end: None,
+        seen: 0,
+        compared: 0,
+    };
     parser.type_name()
 }
 
@@ -71,6 +87,10 @@ struct Parser<'a> {
     markers: Vec<Option<String>>,
     /// Where something ended that could have gone on: the token it is decided from, and the one behind it.
     open_end: Option<(usize, usize)>,
+    /// The last token that Cassandra's parser has looked at by now, if it looked further than this one.
+    seen: usize,
+    /// The same, for a look behind the value of a comparison, which it takes only where a clause may follow.
+    compared: usize,
 }
 
 impl Parser<'_> {
@@ -105,7 +125,7 @@ impl Parser<'_> {
     fn describe(&mut self) -> Parse<Statement> {
         self.next();
         let Kind::Word(word) = self.peek().clone() else {
-            let name = self.qualified_name()?;
+            let name = self.described_name()?;
             return self.describe_end(Describe::Anything(name));
         };
         let is_last = matches!(self.tokens[self.at + 1].kind, Kind::End | Kind::Symbol(";"))
@@ -134,34 +154,54 @@ impl Parser<'_> {
                 self.next();
                 Describe::Keyspace { name: Some(self.name()?), only: false }
             }
-            ("table" | "columnfamily", false) => {
+            ("table" | "columnfamily", _) => {
                 self.next();
-                Describe::Table(self.qualified_name()?)
+                Describe::Table(self.described_name()?)
             }
             ("type", false) => {
                 self.next();
-                Describe::Type(self.qualified_name()?)
+                Describe::Type(self.described_name()?)
             }
-            ("index", false) => {
+            ("index", _) => {
                 self.next();
-                Describe::Index(self.qualified_name()?)
+                Describe::Index(self.described_name()?)
             }
-            ("materialized", false) => {
+            ("materialized", _) => {
                 self.next();
                 self.expect_word("view")?;
-                Describe::View(self.qualified_name()?)
+                Describe::View(self.described_name()?)
             }
             ("function", false) => {
                 self.next();
-                Describe::Function(self.qualified_name()?)
+                Describe::Function(self.described_name()?)
             }
             ("aggregate", false) => {
                 self.next();
-                Describe::Aggregate(self.qualified_name()?)
+                Describe::Aggregate(self.described_name()?)
             }
-            _ => Describe::Anything(self.qualified_name()?),
+            ("cluster" | "tables" | "columnfamilies" | "types" | "functions" | "aggregates" | "keyspaces", false)
+                if !self.symbol_at(self.at + 1, ".") =>
+            {
+                self.next();
+                // Cassandra shows no snippet here.
+                let at = place(self.text, self.tokens[self.at].start);
+                let found = self.shown(self.at);
+                return Err(ServerError::Syntax(format!("{at} mismatched input '{found}' expecting EOF")));
+            }
+            _ => Describe::Anything(self.described_name()?),
         };
         self.describe_end(what)
+    }
+
+    /// The name of what is described, which nothing but WITH may follow.
+    fn described_name(&mut self) -> Parse<Name> {
+        let start = self.at;
+        let name = self.qualified_name()?;
+        let ends = matches!(self.peek(), Kind::End | Kind::Symbol(";")) || self.is_word("with");
+        if name.keyspace.is_none() && !ends {
+            return Err(self.no_viable_from(start));
+        }
+        Ok(name)
     }
 
     fn describe_end(&mut self, what: Describe) -> Parse<Statement> {
@@ -189,6 +229,27 @@ impl Parser<'_> {
     fn then<T>(&mut self, value: T) -> T {
         self.next();
         value
+    }
+
+    /// Whether a clause begins that may stand behind WHERE.
+    fn is_clause(&self) -> bool {
+        ["group", "order", "per", "limit", "allow", "if"].iter().any(|word| self.is_word(word))
+    }
+
+    /// The name of a user type, which cannot be that of a native one.
+    fn user_type_name(&mut self) -> Parse<Name> {
+        let is_native = |kind: &Kind| matches!(kind, Kind::Word(word) if CqlType::native(word).is_some());
+        if is_native(self.peek()) {
+            self.next();
+            self.expect(".")?;
+            self.at -= 2;
+        }
+        if self.symbol_at(self.at + 1, ".") && self.tokens.get(self.at + 2).is_some_and(|token| is_native(&token.kind))
+        {
+            self.at += 2;
+            return Err(self.no_viable());
+        }
+        self.qualified_name()
     }
 
     fn word_at(&self, at: usize) -> Option<&str> {
@@ -370,7 +431,7 @@ impl Parser<'_> {
         let starts = self.stream_starts(decision);
         let from = starts[starts.len().saturating_sub(10)..].first().copied().unwrap_or(token.start);
         let mark = (token.start + self.shown(decision).len()).min(self.text.len());
-        let last = if decision == self.at { decision } else { decision + 1 };
+        let last = if self.seen.max(self.at) > decision { (decision + 1).min(self.tokens.len() - 1) } else { decision };
         let end = (self.tokens[last].start + self.shown(last).len()).min(self.text.len()).max(mark);
         let piece = |range: std::ops::Range<usize>| self.text.get(range).unwrap_or_default().replace('\n', "");
         let dots = if from == 0 { "" } else { "..." };

@@ -61,7 +61,8 @@ impl Parser<'_> {
 
     pub(super) fn delete(&mut self) -> Parse<Modification> {
         self.next();
-        let deletions = if self.is_word("from") {
+        let is_column = matches!(self.peek(), Kind::Word(_) | Kind::QuotedName(_));
+        let deletions = if self.is_word("from") || !is_column {
             Vec::new()
         } else {
             self.list(|p| {
@@ -83,7 +84,11 @@ impl Parser<'_> {
         };
         self.expect_word("from")?;
         let table = self.table_name()?;
-        let using = self.using()?;
+        let mut using = Using::default();
+        if self.eat_word("using") {
+            self.expect_word("timestamp")?;
+            using.timestamp = Some(self.integer()?);
+        }
         self.expect_word("where")?;
         let relations = self.relations()?;
         let condition = self.condition()?;
@@ -202,8 +207,9 @@ impl Parser<'_> {
             };
             let test = if self.eat_word("in") {
                 ConditionTest::In(self.in_values()?)
-            } else if self.is_word("contains") {
-                return Err(super::not_modelled("CONTAINS in a condition"));
+            } else if path == ConditionPath::Whole && self.eat_word("contains") {
+                let key = self.eat_word("key");
+                ConditionTest::Contains { key, term: self.term()? }
             } else {
                 let op = self.operator()?;
                 ConditionTest::Compare(op, self.term()?)

@@ -3,6 +3,7 @@
 use super::{Parse, Parser};
 use crate::cql::ast::{InValues, Name, Op, Relation, Select, Selector, Statement, Term};
 use crate::cql::lexer::Kind;
+use crate::types::CqlType;
 
 impl Parser<'_> {
     pub(super) fn select(&mut self) -> Parse<Statement> {
@@ -126,6 +127,9 @@ impl Parser<'_> {
                     self.at += 2;
                     let inner = self.selector()?;
                     self.expect_word("as")?;
+                    if self.word_at(self.at).is_none_or(|word| CqlType::native(word).is_none()) {
+                        return Err(self.no_viable());
+                    }
                     let type_name = self.type_name()?;
                     self.expect(")")?;
                     Ok(Selector::Cast(Box::new(inner), type_name))
@@ -235,7 +239,13 @@ impl Parser<'_> {
             Relation::Element { column, key, op, term: self.value()? }
         } else {
             let op = self.operator()?;
-            Relation::Compare { column, op, term: self.value()? }
+            let at = self.at;
+            let term = self.value()?;
+            if self.at == at + 1 {
+                // What a value is needs a look at what follows it.
+                self.compared = self.at + 1;
+            }
+            Relation::Compare { column, op, term }
         };
         relations.push(relation);
         self.open_end = Some((self.at, self.at));

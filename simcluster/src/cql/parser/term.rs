@@ -4,6 +4,7 @@ use super::{Parse, Parser};
 use crate::cql::ast::{Name, Term, TypeName};
 use crate::cql::lexer::Kind;
 use crate::protocol::ServerError;
+use crate::types::CqlType;
 
 impl Parser<'_> {
     pub(super) fn term(&mut self) -> Parse<Term> {
@@ -164,6 +165,9 @@ impl Parser<'_> {
             }
             let opens = p.symbol_at(p.at + 1, "<");
             let Kind::Word(word) = p.peek().clone() else { return Ok(TypeName::Named(p.qualified_name()?)) };
+            if p.depth > 1 && CqlType::native(&word).is_some() {
+                p.seen = p.at + 2;
+            }
             if !opens {
                 return Ok(TypeName::Named(p.qualified_name()?));
             }
@@ -177,6 +181,9 @@ impl Parser<'_> {
                     let key = p.type_name()?;
                     p.expect(",")?;
                     TypeName::Map(Box::new(key), Box::new(p.type_name()?))
+                }
+                "tuple" if p.is_symbol(">") => {
+                    return Err(super::not_modelled("a tuple of nothing, which is an internal error"));
                 }
                 "tuple" => TypeName::Tuple(p.list(Self::type_name)?),
                 "vector" => {

@@ -57,7 +57,9 @@ pub const fn holds(found: Ordering, op: Op) -> bool {
     }
 }
 
-fn elements(cql_type: &CqlType, value: Value, keys: bool) -> Vec<Bytes> {
+/// The elements of a collection, or the keys of a map.
+#[must_use]
+pub fn elements(cql_type: &CqlType, value: Value, keys: bool) -> Vec<Bytes> {
     let Some(bytes) = value else { return Vec::new() };
     let is_map = matches!(cql_type, CqlType::Map { .. });
     let parts = codec::split_collection(&bytes, is_map).unwrap_or_default();

@@ -7,14 +7,14 @@ mod plan;
 mod restrictions;
 
 pub use check::check;
-pub use filter::holds;
+pub use filter::{elements, holds};
 pub use indexes::is_storage_attached;
 pub use plan::{after, plan};
 pub use restrictions::{Context, Facts, Restrictions, StatementKind};
 
 use super::Bound;
 use super::ast::Op;
-use super::expr::{Env, Expr};
+use super::expr::{Env, Expr, check_value};
 use super::functions::Function;
 use super::parser::not_modelled;
 use crate::protocol::ServerError;
@@ -85,15 +85,24 @@ fn invalid(message: impl Into<String>) -> ServerError {
 pub const FILTERING: &str = "Cannot execute this query as it might involve data filtering and thus may have unpredictable performance. If you want to execute this query despite the performance unpredictability, use ALLOW FILTERING";
 
 /// For each component of the partition key the marker it is bound to; empty unless all are.
+///
+/// Of several markers for the same component it is the last one, whatever it is compared with.
 #[must_use]
-pub fn partition_key_markers(table: &Table, relations: &[Rel]) -> Vec<u16> {
-    let marker = |index: usize| {
-        relations.iter().find_map(|relation| match relation {
-            Rel::Compare(i, Op::Eq, Expr::Marker(marker, _)) if *i == index => u16::try_from(*marker).ok(),
-            _ => None,
-        })
+pub fn partition_key_markers<'a>(table: &Table, relations: impl Iterator<Item = &'a Rel>) -> Vec<u16> {
+    let mut last: Vec<Option<u16>> = vec![None; table.partition_key_len];
+    let mut see = |index: usize, expr: &Expr| {
+        if let (Some(place), Expr::Marker(marker, _)) = (last.get_mut(index), expr) {
+            *place = (*place).max(u16::try_from(*marker).ok());
+        }
     };
-    (0..table.partition_key_len).map(marker).collect::<Option<Vec<_>>>().unwrap_or_default()
+    for relation in relations {
+        match relation {
+            Rel::Compare(index, _, expr) => see(*index, expr),
+            Rel::In(index, InExpr::Each(exprs)) => exprs.iter().for_each(|expr| see(*index, expr)),
+            _ => {}
+        }
+    }
+    last.into_iter().collect::<Option<Vec<_>>>().unwrap_or_default()
 }
 
 /// Gives the relations their values.
@@ -125,8 +134,10 @@ fn bind_one(table: &Table, relation: &Rel, env: &Env<'_>) -> Result<Option<Test>
         }
         Rel::In(i, InExpr::List(expr)) => {
             let name = &table.columns[*i].name;
-            let bytes = needed(env.bound(expr)?, "Invalid", &format!("value for column {name}"))?;
-            Test::In(*i, list_values(&bytes, &format!("column {name}"))?)
+            let bytes = needed(env.unchecked(expr)?, "Invalid", &format!("value for column {name}"))?;
+            let values = list_values(&bytes, &format!("column {name}"))?;
+            values.iter().try_for_each(|value| check_value(&table.columns[*i].cql_type, value))?;
+            Test::In(*i, values)
         }
         Rel::Tuple(columns, op, expr) => {
             let bytes = env.value(expr)?.ok_or_else(internal_error)?;

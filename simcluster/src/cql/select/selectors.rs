@@ -122,7 +122,7 @@ impl Builder<'_, '_> {
             _ => (Meta::Ttl, CqlType::Int),
         };
         let cql_type = if column.cql_type.is_multi_cell() && meta != Meta::MaxWriteTime {
-            CqlType::list(single, false)
+            CqlType::list(single, true)
         } else {
             single
         };

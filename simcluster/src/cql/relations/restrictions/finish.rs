@@ -35,6 +35,7 @@ impl Restrictions<'_> {
         facts.uses_index |= facts.is_key_range && indexed[1];
         if facts.uses_index || self.clustering_needs_filtering() {
             filtered.push(&self.clustering);
+            facts.filters_by_tuple = self.clustering.values().any(|r| r.is_multi && r.is_slice());
         }
         if !self.others.is_empty() {
             if !is_select {

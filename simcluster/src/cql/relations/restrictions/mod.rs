@@ -75,6 +75,8 @@ pub struct Facts {
     pub others: Vec<usize>,
     /// Columns restricted by `=`.
     pub equal: Vec<usize>,
+    /// Whether rows are to be filtered by bounds of several columns at once.
+    pub filters_by_tuple: bool,
     needs_filtering: bool,
 }
 

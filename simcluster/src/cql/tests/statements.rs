@@ -1,0 +1,163 @@
+//! Statements that write and change the schema, each mechanism by a few examples that a real Cassandra 5.0.8 answered.
+
+use super::*;
+
+fn table() -> Lab {
+    let mut lab = Lab::new();
+    lab.run("CREATE TABLE t (k int, c int, v int, s int static, l list<int>, m map<int, int>, PRIMARY KEY (k, c))");
+    lab
+}
+
+#[test]
+fn a_refused_transaction_shows_what_was_read_and_no_more() {
+    let mut lab = table();
+    lab.run("INSERT INTO t (k, c, v, s) VALUES (1, 1, 5, 9)");
+    // Only regular columns are written: the static one is not read.
+    assert_eq!(lab.rows("INSERT INTO t (k, c, v) VALUES (1, 1, 6) IF NOT EXISTS"), ["false,1,1,null,null,null,5"]);
+    // Only static ones are written: the first row shows that the partition is there.
+    assert_eq!(lab.rows("INSERT INTO t (k, s) VALUES (1, 6) IF NOT EXISTS"), ["false,1,1,9,null,null,null"]);
+    assert_eq!(lab.rows("UPDATE t SET v = 1 WHERE k = 1 AND c = 2 IF EXISTS"), ["false"]);
+    // Regular columns come before static ones, whatever the text says.
+    assert_eq!(lab.rows("UPDATE t SET v = 1 WHERE k = 1 AND c = 1 IF s = 8 AND v = 5"), ["false,5,9"]);
+}
+
+#[test]
+fn a_batch_of_transactions_shows_every_row_with_a_condition_that_is_there() {
+    let mut lab = table();
+    lab.run("INSERT INTO t (k, c, v) VALUES (1, 1, 5)");
+    let batch = "BEGIN BATCH INSERT INTO t (k, c) VALUES (1, 1) IF NOT EXISTS; INSERT INTO t (k, c) VALUES (1, 2) IF NOT EXISTS; APPLY BATCH";
+    assert_eq!(lab.rows(batch), ["false,1,1,null,null,null,5"]);
+    let mixed = "BEGIN BATCH INSERT INTO t (k, c) VALUES (1, 1) IF NOT EXISTS; UPDATE t SET v = 5 WHERE k = 1 AND c = 1 IF v = 1; APPLY BATCH";
+    assert_eq!(lab.refused(mixed), "Cannot mix IF conditions and IF NOT EXISTS for the same row");
+    let mixed = "BEGIN BATCH INSERT INTO t (k, c) VALUES (1, 1) IF NOT EXISTS; UPDATE t SET v = 5 WHERE k = 1 AND c = 1 IF EXISTS; APPLY BATCH";
+    assert_eq!(lab.refused(mixed), "Cannot mix IF EXISTS and IF NOT EXISTS conditions for the same row");
+}
+
+#[test]
+fn deletions_of_a_transaction_spare_what_it_inserts() {
+    let mut lab = table();
+    lab.run("INSERT INTO t (k, c, v) VALUES (1, 1, 5)");
+    let batch =
+        "BEGIN BATCH INSERT INTO t (k, c, v) VALUES (1, 2, 6) IF NOT EXISTS; DELETE FROM t WHERE k = 1; APPLY BATCH";
+    assert_eq!(lab.rows(batch), ["true"]);
+    assert_eq!(lab.rows("SELECT c, v FROM t WHERE k = 1"), ["2,6"]);
+}
+
+#[test]
+fn conditions_of_collections_compare_contain_and_refuse_nothing_as_a_bound() {
+    let mut lab = table();
+    lab.run("INSERT INTO t (k, c, l, m) VALUES (1, 1, [1, 2], {3: 4})");
+    let mut set =
+        |condition: &str| lab.rows(&format!("UPDATE t SET v = 1 WHERE k = 1 AND c = 1 IF {condition}"))[0].clone();
+    for condition in ["l CONTAINS 2", "m CONTAINS KEY 3", "m CONTAINS 4", "l > [1]", "m[3] = 4", "l[1] IN (2, 3)"] {
+        assert_eq!(set(condition), "true", "{condition}");
+    }
+    for condition in ["l CONTAINS 3", "m CONTAINS KEY 4", "l = []", "l[5] = 1"] {
+        assert!(set(condition).starts_with("false"), "{condition}");
+    }
+    for (condition, message) in [
+        ("l < []", "Invalid comparison with an empty list for operator \"<\""),
+        ("m >= {}", "Invalid comparison with an empty map for operator \">=\""),
+        ("l CONTAINS null", "Invalid comparison with null for operator \"CONTAINS\""),
+        ("l[-1] = 1", "Invalid negative list index -1"),
+        ("m[null] = 1", "Invalid null value for map element access"),
+        ("v CONTAINS 1", "Cannot use CONTAINS on non-collection column v"),
+    ] {
+        assert_eq!(lab.refused(&format!("UPDATE t SET v = 1 WHERE k = 1 AND c = 1 IF {condition}")), message);
+    }
+}
+
+#[test]
+fn transactions_name_their_rows_one_by_one() {
+    let mut lab = table();
+    for (text, message) in [
+        (
+            "UPDATE t SET v = 1 WHERE k = 1 AND c IN (1, 2) IF EXISTS",
+            "IN on the clustering key columns is not supported with conditional updates",
+        ),
+        (
+            "DELETE FROM t WHERE k IN (1, 2) AND c = 1 IF EXISTS",
+            "IN on the partition key is not supported with conditional deletions",
+        ),
+        (
+            "DELETE FROM t WHERE k = 1 IF EXISTS",
+            "DELETE statements must restrict all PRIMARY KEY columns with equality relations in order to delete non static columns",
+        ),
+    ] {
+        assert_eq!(lab.refused(text), message);
+    }
+}
+
+#[test]
+fn a_batch_has_one_timestamp_and_no_counters_among_others() {
+    let mut lab = table();
+    lab.run("CREATE TABLE n (k int PRIMARY KEY, n counter)");
+    for (text, message) in [
+        (
+            "BEGIN BATCH USING TIMESTAMP 5 INSERT INTO t (k, c) VALUES (1, 1) USING TIMESTAMP 6; APPLY BATCH",
+            "Timestamp must be set either on BATCH or individual statements",
+        ),
+        (
+            "BEGIN BATCH INSERT INTO t (k, c) VALUES (1, 1); UPDATE n SET n = n + 1 WHERE k = 1; APPLY BATCH",
+            "Counter and non-counter mutations cannot exist in the same batch",
+        ),
+        (
+            "BEGIN BATCH UPDATE n SET n = n + 1 WHERE k = 1; APPLY BATCH",
+            "Cannot include a counter statement in a logged batch",
+        ),
+    ] {
+        assert_eq!(lab.refused(text), message);
+    }
+}
+
+#[test]
+fn a_dropped_column_comes_back_empty_and_only_as_what_it_was() {
+    let mut lab = table();
+    lab.run("INSERT INTO t (k, c, v, s) VALUES (1, 1, 5, 9)");
+    lab.run("ALTER TABLE t DROP (v, s)");
+    assert_eq!(
+        lab.refused("ALTER TABLE t ADD v text"),
+        "Cannot add a column 'v' of type text, incompatible with previously dropped column 'v' of type int"
+    );
+    assert_eq!(
+        lab.refused("ALTER TABLE t ADD s int"),
+        "Cannot re-add previously dropped column 's' of kind REGULAR, incompatible with previous kind STATIC"
+    );
+    lab.run("ALTER TABLE t ADD v int");
+    assert_eq!(lab.rows("SELECT v FROM t"), ["null"]);
+    lab.run("INSERT INTO t (k, c, v) VALUES (1, 1, 6)");
+    assert_eq!(lab.rows("SELECT v FROM t"), ["6"]);
+}
+
+#[test]
+fn nothing_expires_after_january_of_2038() {
+    let mut lab = table();
+    assert!(lab.refused("INSERT INTO t (k, c) VALUES (1, 1) USING TTL 630720000").starts_with(
+        "Request on table k.t with ttl of 630720000 seconds exceeds maximum supported expiration date of 2038-01-19T03:14:06+00:00."
+    ));
+    lab.run("INSERT INTO t (k, c) VALUES (1, 1) USING TTL 1000");
+}
+
+#[test]
+fn the_last_marker_of_a_key_column_routes() {
+    let lab = table();
+    let markers = |text: &str| prepare(&lab.schema, Some("k"), text).expect(text).partition_key_markers;
+    assert_eq!(markers("SELECT * FROM t WHERE k IN (?, ?)"), [1]);
+    assert_eq!(markers("SELECT * FROM t WHERE k IN ?"), Vec::<u16>::new());
+    let batch = "BEGIN BATCH UPDATE t SET s = ? WHERE k = ?; DELETE FROM t WHERE k = ?; APPLY BATCH";
+    assert_eq!(markers(batch), [2]);
+}
+
+#[test]
+fn a_replication_factor_stands_for_the_data_centres_that_are_not_named() {
+    let mut lab = Lab::new();
+    let network = "'class': 'NetworkTopologyStrategy'";
+    lab.run(&format!("CREATE KEYSPACE a WITH replication = {{{network}, 'replication_factor': 2}}"));
+    let options = lab.schema.keyspaces["a"].replication.clone();
+    assert_eq!(options.get("datacenter1").map(String::as_str), Some("2"));
+    assert_eq!(options.len(), 2);
+    assert_eq!(
+        lab.refused(&format!("CREATE KEYSPACE b WITH replication = {{{network}, 'elsewhere': 1}}")),
+        "Unrecognized strategy option {elsewhere} passed to NetworkTopologyStrategy for keyspace b"
+    );
+}
