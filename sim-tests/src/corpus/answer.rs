@@ -33,6 +33,8 @@ pub enum Message {
     Prepared(Box<Prepared>),
     /// RESULT SchemaChange, or the event of that name: change, target, name.
     SchemaChange(String),
+    /// An event about a node: change, address.
+    Event(String),
     /// ERROR.
     Error {
         /// Its code.
@@ -127,7 +129,11 @@ impl Answer {
             opcode::ERROR => error(&mut reader, version)?,
             opcode::EVENT => match reader.string()?.as_str() {
                 "SCHEMA_CHANGE" => Message::SchemaChange(schema_change(&mut reader)?),
-                other => Message::SchemaChange(other.into()),
+                _ => {
+                    let event = format!("{} {}", reader.string()?, reader.inet_addr()?);
+                    reader.int()?; // The port.
+                    Message::Event(event)
+                }
             },
             opcode::SUPPORTED => {
                 let count = reader.short()?;
@@ -153,6 +159,7 @@ impl Answer {
             Message::SetKeyspace(name) => vec![format!("set keyspace {name}")],
             Message::Prepared(prepared) => prepared.lines(),
             Message::SchemaChange(change) => vec![format!("schema change {change}")],
+            Message::Event(event) => vec![format!("event {event}")],
             Message::Error { code, text, details } => {
                 let mut lines = vec![format!("error {code:#06x} {}: {}", error_name(*code), on_one_line(text))];
                 lines.extend(details.iter().map(|detail| format!("  {detail}")));

@@ -143,7 +143,35 @@ impl Connection {
         }
     }
 
-    /// The events that have come before the answer to the last request.
+    /// Keeps events that come, until none has come for so long.
+    ///
+    /// # Errors
+    ///
+    /// The stream breaks, or its bytes are not the protocol's.
+    pub async fn listen(&mut self, quiet: Duration) -> io::Result<()> {
+        // Giving a read up loses nothing: what has come is in the connection's own buffers.
+        while let Ok(envelope) = tokio::time::timeout(quiet, self.next()).await {
+            self.events.push_back(envelope?);
+        }
+        Ok(())
+    }
+
+    /// Asks for events of these types.
+    ///
+    /// # Errors
+    ///
+    /// The stream breaks, or the server refuses.
+    pub async fn register(&mut self, types: &[&str]) -> io::Result<()> {
+        let mut body = Vec::new();
+        put_short(&mut body, u16::try_from(types.len()).unwrap_or(u16::MAX));
+        types.iter().for_each(|of| put_string(&mut body, of));
+        match self.request(opcode::REGISTER, &body).await?.opcode {
+            opcode::READY => Ok(()),
+            other => Err(io::Error::other(format!("REGISTER was answered with opcode {other:#04x}"))),
+        }
+    }
+
+    /// The events that have come before the answer to the last request, and while the connection listened.
     pub fn take_events(&mut self) -> Vec<Envelope> {
         self.events.drain(..).collect()
     }

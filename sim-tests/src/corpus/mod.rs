@@ -34,7 +34,7 @@ pub mod types;
 
 pub use compare::{Count, Counts, Entry, Judged, Verdict, compare, count, judge_blocks, load, losses, table};
 pub use golden::Block;
-pub use runner::{Connecting, World, run_script};
+pub use runner::{Connecting, World, must, run_script};
 pub use script::{Script, ScriptError};
 
 use std::path::PathBuf;

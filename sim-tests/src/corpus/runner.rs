@@ -42,7 +42,7 @@ pub async fn run_script(world: &dyn World, script: &Script) -> io::Result<Vec<Bl
     let replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}";
     must(&mut setup, &format!("CREATE KEYSPACE {keyspace} WITH replication = {replication}")).await?;
     let mut events = Connection::open(world.connect().await?, VERSION_DEFAULT, user).await?;
-    register(&mut events).await?;
+    events.register(&["SCHEMA_CHANGE"]).await?;
     let mut run = Run { world, keyspace, user, connections: BTreeMap::new() };
     let mut blocks = Vec::new();
     for step in &script.steps {
@@ -375,7 +375,11 @@ async fn query(connection: &mut Connection, cql: &str) -> io::Result<Message> {
 }
 
 /// Executes a statement that cannot be refused.
-async fn must(connection: &mut Connection, cql: &str) -> io::Result<Message> {
+///
+/// # Errors
+///
+/// The stream breaks, or the statement is refused.
+pub async fn must(connection: &mut Connection, cql: &str) -> io::Result<Message> {
     match query(connection, cql).await? {
         Message::Error { text, .. } => Err(io::Error::other(format!("{cql}: {text}"))),
         message => Ok(message),
@@ -394,16 +398,6 @@ async fn drop_keyspaces(connection: &mut Connection) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-async fn register(connection: &mut Connection) -> io::Result<()> {
-    let mut body = Vec::new();
-    put_short(&mut body, 1);
-    put_string(&mut body, "SCHEMA_CHANGE");
-    match connection.request(opcode::REGISTER, &body).await?.opcode {
-        opcode::READY => Ok(()),
-        other => Err(io::Error::other(format!("REGISTER was answered with opcode {other:#04x}"))),
-    }
 }
 
 /// The events that a registered connection has been sent. A server writes them before it answers the statement that

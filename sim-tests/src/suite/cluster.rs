@@ -25,7 +25,10 @@ pub trait TestCluster: Send + Sync {
     /// Ends a node's process at once. Its data stay.
     fn kill(&self, node: u8) -> Change<'_>;
 
-    /// Starts a node that was killed, with the data it had, and waits until it accepts clients.
+    /// Stops a node in good order: it tells the others and its clients, and its process ends. Its data stay.
+    fn stop(&self, node: u8) -> Change<'_>;
+
+    /// Starts a node that was killed or stopped, with the data it had, and waits until it accepts clients.
     fn restart(&self, node: u8) -> Change<'_>;
 
     /// Freezes a node: its sockets stay open, it answers nothing.
@@ -108,6 +111,10 @@ pub enum Capability {
     NewAddress,
     /// Nodes send a request's custom payload back.
     MirroredPayload,
+    /// Warn of reads that meet many tombstones.
+    TombstoneWarnings,
+    /// Create roles and grant them permissions.
+    Roles,
 }
 
 impl fmt::Display for Capability {
@@ -116,6 +123,8 @@ impl fmt::Display for Capability {
             Self::Partition => "cutting nodes off from each other",
             Self::Resize => "adding and removing nodes",
             Self::NewAddress => "moving a node to another address",
+            Self::TombstoneWarnings => "being warned of tombstones",
+            Self::Roles => "creating roles",
             Self::MirroredPayload => "having custom payloads sent back",
         })
     }

@@ -7,12 +7,11 @@
 //! asked for data, which range a scan meets first. There the recorded table holds what was seen, and only the kind of
 //! the outcome is compared; everywhere else all of it is.
 
-use super::{Member, Needs, Outcome, Stage, Test};
+use super::{Member, Needs, Outcome, Stage, Table, Test};
 use helenus::policy::Fallthrough;
 use helenus::topology::Token;
 use helenus::{Consistency, ErrorKind, SerialConsistency, Session};
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,11 +27,11 @@ pub const TEST: Test = Test {
 
 async fn every_level_answers_under_every_fault_as_recorded(stage: Stage) -> Outcome {
     let measured = measure(&stage).await?;
-    let differences = recorded()?.differences(&measured);
+    let differences = differences(&recorded()?, &measured);
     if differences.is_empty() {
         return Ok(());
     }
-    Err(format!("{} of {} cells differ:\n{}", differences.len(), measured.cells.len(), differences.join("\n")).into())
+    Err(format!("{} of {} cells differ:\n{}", differences.len(), measured.len(), differences.join("\n")).into())
 }
 
 /// What real rings were seen to answer.
@@ -44,83 +43,33 @@ pub fn recorded() -> Result<Table, String> {
     Table::parse(RECORDED)
 }
 
+/// The first line of the file.
+pub const HEADING: &str = "fault, replicas, statement, level = outcomes (one of them)";
+
 /// The table of a real ring of three nodes of 5.0.8.
 const RECORDED: &str = include_str!("../../corpus/distributed.txt");
 
-/// Outcomes by cell: what is asked, of whom, and what is wrong with the cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
-    cells: BTreeMap<String, BTreeSet<String>>,
+/// Whether an outcome depends on a draw and is of a kind that was recorded for the same statement and replicas while
+/// some node was dead, or silent, in the same way.
+fn is_drawn(recorded: &Table, cell: &str, outcomes: &BTreeSet<String>) -> bool {
+    let [fault, factor, replicas, statement] = parts(cell);
+    let depends_on_a_draw = match statement {
+        "counter" => fault.ends_with("paused") && factor != "1 replicas",
+        "read" => fault.ends_with("paused") && !replicas.contains('1'),
+        "range" => fault != "whole",
+        _ => false,
+    };
+    let way = fault.rsplit(' ').next().unwrap_or(fault);
+    let is_sibling = |other: &str| parts(other)[0].ends_with(way) && parts(other)[1..] == [factor, replicas, statement];
+    let siblings = recorded.cells().filter(|(other, _)| is_sibling(other));
+    let kinds: BTreeSet<&str> = siblings.flat_map(|(_, recorded)| recorded.iter()).map(|o| kind(o)).collect();
+    depends_on_a_draw && outcomes.iter().all(|outcome| kinds.contains(kind(outcome)))
 }
 
-impl Table {
-    /// Reads what [`Table::text`] writes.
-    ///
-    /// # Errors
-    ///
-    /// A sentence with the line that is no cell.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let mut table = Self::default();
-        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-            let (cell, outcomes) = line.split_once(" = ").ok_or_else(|| format!("`{line}` is no cell"))?;
-            table.cells.insert(cell.to_owned(), outcomes.split(" | ").map(str::to_owned).collect());
-        }
-        Ok(table)
-    }
-
-    /// One line per cell, in order.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let mut text = String::from("# fault, replicas, statement, level = outcomes (one of them)\n");
-        for (cell, outcomes) in &self.cells {
-            let outcomes: Vec<&str> = outcomes.iter().map(String::as_str).collect();
-            let _ = writeln!(text, "{cell} = {}", outcomes.join(" | ")); // Cannot fail.
-        }
-        text
-    }
-
-    /// Adds what another measurement saw.
-    pub fn merge(&mut self, other: Self) {
-        for (cell, outcomes) in other.cells {
-            self.cells.entry(cell).or_default().extend(outcomes);
-        }
-    }
-
-    /// Whether an outcome depends on a draw and is of a kind that was recorded for the same statement and replicas while
-    /// some node was dead, or silent, in the same way.
-    fn is_drawn(&self, cell: &str, outcomes: &BTreeSet<String>) -> bool {
-        let [fault, factor, replicas, statement] = parts(cell);
-        let depends_on_a_draw = match statement {
-            "counter" => fault.ends_with("paused") && factor != "1 replicas",
-            "read" => fault.ends_with("paused") && !replicas.contains('1'),
-            "range" => fault != "whole",
-            _ => false,
-        };
-        let way = fault.rsplit(' ').next().unwrap_or(fault);
-        let is_sibling =
-            |other: &str| parts(other)[0].ends_with(way) && parts(other)[1..] == [factor, replicas, statement];
-        let siblings = self.cells.iter().filter(|(other, _)| is_sibling(other));
-        let kinds: BTreeSet<&str> = siblings.flat_map(|(_, recorded)| recorded.iter()).map(|o| kind(o)).collect();
-        depends_on_a_draw && outcomes.iter().all(|outcome| kinds.contains(kind(outcome)))
-    }
-
-    /// The cells of `measured` whose outcome is none of those recorded here, and those that only one of both has.
-    #[must_use]
-    pub fn differences(&self, measured: &Self) -> Vec<String> {
-        let mut found = Vec::new();
-        for (cell, outcomes) in &measured.cells {
-            match self.cells.get(cell) {
-                None => found.push(format!("{cell} is not recorded; measured {outcomes:?}")),
-                Some(recorded) if !outcomes.is_subset(recorded) && !self.is_drawn(cell, outcomes) => {
-                    found.push(format!("{cell} is {outcomes:?}, recorded {recorded:?}"));
-                }
-                Some(_) => {}
-            }
-        }
-        let missing = self.cells.keys().filter(|cell| !measured.cells.contains_key(*cell));
-        found.extend(missing.map(|cell| format!("{cell} was not measured")));
-        found
-    }
+/// The cells of `measured` whose outcome is none of those recorded, and those that only one of both has.
+#[must_use]
+pub fn differences(recorded: &Table, measured: &Table) -> Vec<String> {
+    recorded.differences(measured, |cell, outcomes| is_drawn(recorded, cell, outcomes))
 }
 
 /// Fault, replication factor, replicas and statement of a cell.
@@ -156,7 +105,7 @@ pub async fn measure(stage: &Stage) -> Result<Table, Box<dyn std::error::Error +
                 questions.into_iter().map(|question| stage.spawn(question.ask(coordinator.clone()))).collect();
             for question in running {
                 let (cell, outcome) = question.join().await?;
-                table.cells.entry(cell).or_default().insert(outcome);
+                table.add(cell, outcome);
             }
             fault.end(stage).await?;
         }
@@ -431,30 +380,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_read_as_it_was_written() {
-        let text = "whole, 1 replicas, [1], read, ONE = ReadTimeout, 0 of 1, without data | ok\n";
-        let table = Table::parse(text).unwrap();
-        assert_eq!(Table::parse(&table.text()).unwrap(), table);
-        assert_eq!(table.cells.values().next().unwrap().len(), 2);
-    }
-
-    #[test]
     fn where_a_draw_decides_only_the_kind_is_compared() {
         let cell = |level: &str, outcome: &str| format!("one paused, 2 replicas, [2, 3], read, {level} = {outcome}\n");
         let recorded = cell("ONE", "ok") + &cell("TWO", "ReadTimeout, 1 of 2, with data");
         let recorded = Table::parse(&recorded).unwrap();
         let measured = |outcome: &str| Table::parse(&(cell("ONE", "ok") + &cell("TWO", outcome))).unwrap();
-        assert!(recorded.differences(&measured("ReadTimeout, 1 of 2, without data")).is_empty());
-        assert_eq!(recorded.differences(&measured("Unavailable, 2 required, 1 alive")).len(), 1);
-    }
-
-    #[test]
-    fn only_outcomes_that_were_not_recorded_are_differences() {
-        let recorded = Table::parse("a = ok | late\nb = ok\n").unwrap();
-        let measured = Table::parse("a = late\nb = late\nc = ok\n").unwrap();
-        let differences = recorded.differences(&measured);
-        assert_eq!(differences.len(), 2, "{differences:?}");
-        assert!(differences[0].starts_with("b is "), "{differences:?}");
-        assert!(differences[1].starts_with("c is not recorded"), "{differences:?}");
+        assert!(differences(&recorded, &measured("ReadTimeout, 1 of 2, without data")).is_empty());
+        assert_eq!(differences(&recorded, &measured("Unavailable, 2 required, 1 alive")).len(), 1);
     }
 }

@@ -165,7 +165,7 @@ async fn a_parallel_execution_overtakes_a_silent_node(stage: Stage) -> Outcome {
     stage.cluster().resume(1).await?;
     let (result, elapsed) = overtaken.ok_or("the silent node was never asked")?;
     assert_eq!(result.attempts()[0].address, stage.address(1));
-    assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
+    assert!(elapsed < Duration::from_secs(10), "long before its limit: {elapsed:?}");
     assert!(session.metrics().speculations > 0);
     Ok(())
 }
@@ -174,21 +174,23 @@ async fn a_read_that_was_retried_lists_the_attempt_before(stage: Stage) -> Outco
     let session = filled(&stage, 1).await?;
     let select = session.prepare("SELECT v FROM t WHERE k = ? AND c = 0").await?;
     stage.cluster().pause(1).await?;
+    let limit = Duration::from_secs(2);
     let mut retried = None;
     for _ in 0..20 {
         let query = session.query(&select).bind((1,)).consistency(Consistency::One).idempotent(true);
-        let result = query.attempt_timeout(Duration::from_millis(300)).execute().await?;
-        if !result.attempts().is_empty() {
+        let result = query.attempt_timeout(limit).execute().await?;
+        if result.attempts().iter().any(|attempt| attempt.address == stage.address(1)) {
             retried = Some(result);
             break;
         }
     }
     stage.cluster().resume(1).await?;
     let result = retried.ok_or("the silent node was never asked")?;
-    let [attempt] = result.attempts() else { panic!("{:?}", result.attempts()) };
-    assert_eq!(attempt.address, stage.address(1));
-    assert!(attempt.elapsed >= Duration::from_millis(300), "{attempt}");
-    assert_ne!(result.coordinator(), attempt.node);
+    for attempt in result.attempts() {
+        // On a busy machine one of the others may have been late, too.
+        assert!(attempt.elapsed >= limit, "{attempt}");
+        assert_ne!(result.coordinator(), attempt.node);
+    }
     Ok(())
 }
 

@@ -28,10 +28,10 @@ subject! { "failures";
 }
 
 /// How long sessions may take to be as the cluster is.
-const CONVERGENCE: Duration = Duration::from_secs(120);
+pub(super) const CONVERGENCE: Duration = Duration::from_secs(120);
 
 /// Waits until the session has connections to exactly the nodes that there are.
-async fn converged(stage: &Stage, session: &Session) -> Result<(), String> {
+pub(super) async fn converged(stage: &Stage, session: &Session) -> Result<(), String> {
     let members = stage.cluster().members();
     let expected: BTreeSet<SocketAddr> = members.iter().map(|member| member.address).collect();
     let is_so = async || {

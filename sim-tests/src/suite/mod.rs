@@ -14,6 +14,7 @@
 
 mod cluster;
 pub mod distributed;
+pub mod events;
 mod execution;
 mod failures;
 mod load;
@@ -22,7 +23,10 @@ mod misuse;
 mod paging;
 mod pinned;
 mod protocol;
+mod recorded;
 mod requests;
+mod restarts;
+mod roles;
 pub mod simulated;
 mod stage;
 mod statements;
@@ -31,6 +35,7 @@ mod values;
 
 pub use cluster::{Capability, Change, Member, Release, TestCluster, WorldError};
 pub use pinned::Pinned;
+pub use recorded::Table;
 pub use stage::{Background, Stage};
 
 use std::pin::Pin;
@@ -141,7 +146,7 @@ impl Needs {
 pub fn all() -> Vec<Test> {
     let statements =
         [statements::TESTS, values::TESTS, requests::TESTS, paging::TESTS, execution::TESTS, misuse::TESTS];
-    let cluster = [protocol::TESTS, topology::TESTS, metadata::TESTS, failures::TESTS];
+    let cluster = [protocol::TESTS, roles::TESTS, topology::TESTS, metadata::TESTS, restarts::TESTS, failures::TESTS];
     [statements.concat(), cluster.concat()].concat()
 }
 

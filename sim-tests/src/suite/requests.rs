@@ -13,6 +13,8 @@ subject! { "requests";
     the_write_time_is_the_clients_timestamp,
     a_traced_request_leaves_its_trace,
     a_large_batch_is_warned_about,
+    a_batch_of_many_partitions_is_warned_about,
+    many_tombstones_are_warned_about: Needs::PLAIN.with(&[Capability::TombstoneWarnings]),
     a_custom_payload_comes_back: Needs::PLAIN.with(&[Capability::MirroredPayload]),
     named_values_of_several_types_find_their_markers,
     a_name_that_no_marker_has_is_refused,
@@ -106,6 +108,39 @@ async fn a_large_batch_is_warned_about(stage: Stage) -> Outcome {
     let text = "x".repeat(4_000);
     let large = session.batch(BatchType::Logged).push(&insert, (1, &text)).push(&insert, (2, &text)).execute().await?;
     assert!(large.warnings().iter().any(|warning| warning.starts_with("Batch for ")), "{:?}", large.warnings());
+    Ok(())
+}
+
+async fn a_batch_of_many_partitions_is_warned_about(stage: Stage) -> Outcome {
+    let session = table(&stage).await?;
+    let insert = session.prepare("INSERT INTO t (id, v) VALUES (?, 'x')").await?;
+    for (partitions, is_warned) in [(10, false), (11, true)] {
+        let batch = (0..partitions).fold(session.batch(BatchType::Unlogged), |batch, id| batch.push(&insert, (id,)));
+        let warnings = batch.execute().await?.warnings().to_vec();
+        let is_it = |warning: &String| warning.starts_with("Unlogged batch covering 11 partitions detected");
+        assert_eq!(warnings.iter().any(is_it), is_warned, "{partitions} partitions: {warnings:?}");
+    }
+    Ok(())
+}
+
+async fn many_tombstones_are_warned_about(stage: Stage) -> Outcome {
+    stage.session().await?.query("CREATE TABLE wide (k int, c int, v int, PRIMARY KEY (k, c))").execute().await?;
+    // A coordinator warns of what it has read itself.
+    let session = stage.pinned(1).await?;
+    let delete = session.prepare("DELETE FROM wide WHERE k = 1 AND c = ?").await?;
+    let select = session.prepare("SELECT c, v FROM wide WHERE k = 1").await?;
+    session.query("INSERT INTO wide (k, c, v) VALUES (1, 5000, 1)").consistency(Consistency::All).execute().await?;
+    for (deleted, is_warned) in [(0..1_000, false), (1_000..1_001, true)] {
+        for chunk in deleted.collect::<Vec<i32>>().chunks(100) {
+            let batch = session.batch(BatchType::Unlogged).consistency(Consistency::All);
+            chunk.iter().fold(batch, |batch, c| batch.push(&delete, (*c,))).execute().await?;
+        }
+        let result = session.query(&select).consistency(Consistency::All).execute().await?;
+        assert_eq!(result.row_count(), 1);
+        let warning = "Read 1 live rows and 1001 tombstone cells for query SELECT ";
+        let is_it = |text: &String| text.starts_with(warning) && text.ends_with("(see tombstone_warn_threshold)");
+        assert_eq!(result.warnings().iter().any(is_it), is_warned, "{:?}", result.warnings());
+    }
     Ok(())
 }
 

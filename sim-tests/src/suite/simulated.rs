@@ -132,6 +132,7 @@ impl TestCluster for SimulatedCluster {
     fn can(&self, capability: Capability) -> bool {
         match capability {
             Capability::Partition | Capability::MirroredPayload | Capability::Resize | Capability::NewAddress => true,
+            Capability::Roles | Capability::TombstoneWarnings => false,
         }
     }
 
@@ -141,6 +142,10 @@ impl TestCluster for SimulatedCluster {
 
     fn kill(&self, node: u8) -> Change<'_> {
         self.begin(&Fault::Crash { node: id(node), how: CrashKind::Rst })
+    }
+
+    fn stop(&self, node: u8) -> Change<'_> {
+        self.begin(&Fault::Crash { node: id(node), how: CrashKind::Drain })
     }
 
     fn restart(&self, node: u8) -> Change<'_> {
@@ -179,9 +184,9 @@ impl TestCluster for SimulatedCluster {
     }
 
     fn restart_elsewhere(&self, node: u8) -> Change<'_> {
-        self.sim.restart(id(node));
         let unused = SocketAddr::from(([10, 0, 9, node], 9042));
         self.sim.restart_at(id(node), unused);
+        self.sim.restart(id(node));
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -72,8 +72,10 @@ impl Stage {
         let client = self.inner.clients.fetch_add(1, Ordering::Relaxed);
         let builder = Session::builder()
             .environment(self.cluster().environment(&format!("client-{client}")))
-            // A busy machine must not make a test see a schema that half of the nodes do not know yet.
-            .schema_agreement_timeout(Duration::from_secs(60))
+            // A busy machine must not make a test see a schema that half of the nodes do not know yet, and tests beside
+            // this one change the schema all the time. The limit of a call counts, too.
+            .request_timeout(PATIENCE)
+            .schema_agreement_timeout(PATIENCE)
             .contact_points(contact_points.iter().map(ToString::to_string));
         match &self.inner.credentials {
             Some((user, password)) => builder.credentials(user, password),
@@ -224,6 +226,10 @@ impl Stage {
             })
             .await?;
         }
+        if nodes > NODES_USUAL {
+            // As many replicas as nodes would keep every node from leaving.
+            session.query("DROP KEYSPACE suite_probe").execute().await.map_err(|error| error.to_string())?;
+        }
         Ok(())
     }
 
@@ -270,6 +276,12 @@ impl<T> Background<T> {
 
 /// The role that a Cassandra with passwords has from the start, and its password.
 const SUPERUSER: &str = "cassandra";
+
+/// What a call may take unless its test says otherwise.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Rings begin with at most so many nodes.
+const NODES_USUAL: u8 = 3;
 
 /// How long a cluster gets to be whole again.
 const RECOVERY: Duration = Duration::from_secs(60);

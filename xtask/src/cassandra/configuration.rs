@@ -69,6 +69,9 @@ const OPTIONS: &[&str] = &[
 const MIRROR: &str =
     "-Dcassandra.custom_query_handler_class=org.apache.cassandra.cql3.CustomPayloadMirroringQueryHandler";
 
+/// Otherwise every schema change flushes a dozen tables on each node.
+const UNFLUSHED_SCHEMA: &str = "-Dcassandra.test.flush_local_schema_changes=false";
+
 /// What a new POM asks Maven for.
 const POM: &str = "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion>\
     <groupId>local</groupId><artifactId>cassandra-jars</artifactId><version>1</version><dependencies><dependency>\
@@ -151,6 +154,9 @@ impl Ring {
         }
         if self.settings.mirror_payload {
             arguments.push(MIRROR.into());
+        }
+        if self.settings.is_fleeting {
+            arguments.push(UNFLUSHED_SCHEMA.into());
         }
         arguments.push(format!("-Dcassandra.jmx.local.port={}", node.jmx_port()));
         arguments.push(format!("-Djava.io.tmpdir={}", folder.join("tmp").display()));

@@ -6,6 +6,7 @@
 mod compare;
 mod configuration;
 mod differ;
+mod partition;
 mod processes;
 mod record;
 mod release;
@@ -43,6 +44,11 @@ pub enum Action {
     },
     /// End a node at once (SIGKILL); its data stay.
     Kill {
+        /// Its number, from 1.
+        node: u8,
+    },
+    /// End a node in good order (SIGTERM): it tells the others and its clients; its data stay.
+    Stop {
         /// Its number, from 1.
         node: u8,
     },
@@ -93,6 +99,16 @@ pub enum Action {
     Distributed {
         /// How often: where the coordinator may choose among replicas, more rounds see more of the right outcomes.
         #[arg(long, default_value_t = 3)]
+        rounds: u32,
+        /// Hold the ring to what is recorded instead of adding to it.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Record which events clients of each node receive when nodes and schema change, and add them to what is recorded.
+    /// Needs the rights to filter packets.
+    Events {
+        /// How often: where nodes race, more rounds see more of the right orders.
+        #[arg(long, default_value_t = 2)]
         rounds: u32,
         /// Hold the ring to what is recorded instead of adding to it.
         #[arg(long)]
@@ -150,6 +166,7 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<(), String> {
         Action::Up(shape) => up(root, first, shape),
         Action::Restart { node } => processes::start(&open()?, *node),
         Action::Kill { node } => processes::kill(&open()?, *node),
+        Action::Stop { node } => processes::stop(&open()?, *node),
         Action::Pause { node } => processes::pause(&open()?, *node),
         Action::Resume { node } => processes::signal(&open()?, *node, "CONT"),
         Action::Add { dc } => processes::add(&mut open()?, dc).map(|_| ()),
@@ -167,6 +184,7 @@ pub fn run(root: &Path, arguments: &Arguments) -> Result<(), String> {
         Action::Record(arguments) => record::run(root, first, arguments),
         Action::Differ(arguments) => differ::run(root, first, arguments),
         Action::Distributed { rounds, check } => suite::distributed(root, first, *rounds, *check),
+        Action::Events { rounds, check } => suite::events(root, first, *rounds, *check),
         Action::Compare(arguments) => compare::run(arguments),
     }
 }

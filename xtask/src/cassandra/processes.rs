@@ -1,7 +1,7 @@
 //! Starting, signalling and ending the nodes' processes, by the pid files under the ring's folder.
 
-use super::requirements;
 use super::ring::{Node, Ring};
+use super::{partition, requirements};
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -56,7 +56,11 @@ pub fn start(ring: &Ring, n: u8) -> Result<(), String> {
     let log = File::create(folder.join("logs/stdout.log")).map_err(cannot)?;
     let errors = log.try_clone().map_err(cannot)?;
     let (java, _) = ring.settings.release.java(&ring.shared)?;
-    let mut child = Command::new(java)
+    let mut command = Command::new(java);
+    if ring.settings.can_be_cut {
+        command.gid(partition::group(node));
+    }
+    let mut child = command
         .args(ring.jvm_arguments(node)?)
         .current_dir(&folder)
         // A Ctrl-C is meant for this program, which ends its nodes in its own way.
@@ -118,7 +122,16 @@ fn is_stopped(pid: u32) -> bool {
 
 /// Ends a node's process at once and waits until it is gone.
 pub fn kill(ring: &Ring, n: u8) -> Result<(), String> {
-    signal(ring, n, "KILL")?;
+    end(ring, n, "KILL")
+}
+
+/// Has a node say goodbye to the others and to its clients, and waits until its process is gone.
+pub fn stop(ring: &Ring, n: u8) -> Result<(), String> {
+    end(ring, n, "TERM")
+}
+
+fn end(ring: &Ring, n: u8, how: &str) -> Result<(), String> {
+    signal(ring, n, how)?;
     let node = ring.settings.node(n)?;
     for _ in 0..END_POLLS_MAX {
         // A dying process loses its command line before its sockets.
@@ -133,7 +146,7 @@ pub fn kill(ring: &Ring, n: u8) -> Result<(), String> {
 
 /// Ends every node and deletes its data; tries all of them and says what the first failure was.
 pub fn down(ring: &Ring) -> Result<(), String> {
-    let mut result = Ok(());
+    let mut result = if ring.settings.can_be_cut { partition::heal(ring) } else { Ok(()) };
     for node in &ring.settings.nodes {
         let ended = if is_alive(ring, node.number) { kill(ring, node.number) } else { Ok(()) };
         result = result.and(ended);

@@ -33,6 +33,13 @@ pub struct Settings {
     pub tls: bool,
     /// Whether nodes send custom payloads back, by Cassandra's own mirroring query handler.
     pub mirror_payload: bool,
+    /// Whether schema changes stay in memory and the commit log: quicker by far, and a node that ends may not be started
+    /// again.
+    #[serde(default)]
+    pub is_fleeting: bool,
+    /// Whether nodes can be cut off from each other (see [`super::partition`]).
+    #[serde(default)]
+    pub can_be_cut: bool,
 }
 
 /// One node of a ring.
@@ -74,7 +81,16 @@ impl Settings {
                 nodes.push(Node { number, octet, datacenter: datacenter.clone(), token, bootstraps: false });
             }
         }
-        Self { release, nodes, auth: false, vnodes: 1, tls: false, mirror_payload: false }
+        Self {
+            release,
+            nodes,
+            auth: false,
+            vnodes: 1,
+            tls: false,
+            mirror_payload: false,
+            is_fleeting: false,
+            can_be_cut: false,
+        }
     }
 
     /// A node by its number.

@@ -1,18 +1,19 @@
 //! `cargo xtask cassandra test`: the suite of integration tests on real rings.
 //!
-//! One ring after the other is started, as the tests need them. Tests that leave the nodes alone run a few at a time;
-//! each that breaks nodes has the ring for itself, and the ring is mended after it, or started anew if it cannot be.
+//! One ring after the other is started, as the tests need them. Tests that leave the nodes alone run a few at a time, on a
+//! ring of their own whose schema changes are cheap; each that breaks nodes has a ring for itself, which is mended after
+//! it, or started anew if it cannot be.
 
 mod report;
 mod world;
 
 use super::release::Release;
 use super::ring::Settings;
-use super::{Guard, stand_up};
+use super::{Guard, partition, stand_up};
 use report::{Report, Verdict};
-use sim_tests::suite::distributed;
-use sim_tests::suite::{self, Outcome, Stage, Test};
+use sim_tests::suite::{self, Outcome, Stage, Table, Test, distributed, events};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -63,15 +64,13 @@ pub fn run(root: &Path, first: u8, options: &Options) -> Result<(), String> {
     rings.sort_unstable();
     rings.dedup();
     for ring in rings {
-        let mut on_it: Vec<Test> = tests.iter().filter(|test| test.needs.ring == ring).copied().collect();
-        // What leaves the nodes alone comes first: it is quicker, and what is broken later cannot disturb it.
-        on_it.sort_by_key(|test| test.needs.is_disruptive);
+        let on_it: Vec<Test> = tests.iter().filter(|test| test.needs.ring == ring).copied().collect();
         run_on_ring(root, first, ring, &on_it, options, &report)?;
     }
     report.close()
 }
 
-/// Starts one ring, runs its tests, and ends it.
+/// Starts rings of one kind, runs their tests, and ends them.
 fn run_on_ring(
     root: &Path,
     first: u8,
@@ -80,57 +79,103 @@ fn run_on_ring(
     options: &Options,
     report: &Report,
 ) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| format!("cannot make a runtime: {e}"))?;
+    let runtime = runtime()?;
     let settings = settings(kind, options.release, first);
     let (quiet, disruptive): (Vec<Test>, Vec<Test>) = tests.iter().partition(|test| !test.needs.is_disruptive);
+    if !quiet.is_empty() {
+        let fleeting = Settings { is_fleeting: true, ..settings.clone() };
+        let standing = Standing::start(root, first, &fleeting)?;
+        run_together(&runtime, &standing.cluster, &quiet, options, report);
+    }
+    if disruptive.is_empty() {
+        return Ok(());
+    }
     let mut standing = Standing::start(root, first, &settings)?;
-    run_together(&runtime, &standing.cluster, &quiet, options, report);
-    for test in &disruptive {
+    for (number, test) in disruptive.iter().enumerate() {
         if report.judge_missing(test, &*standing.cluster) {
             continue;
         }
         report.add(test, run_one(&runtime, &standing.cluster, test, options.seed));
-        if let Err(sentence) = standing.mend(&runtime) {
+        if number + 1 < disruptive.len()
+            && let Err(sentence) = standing.mend(&runtime)
+        {
             println!("the ring is started anew after {}: {sentence}", test.path());
             drop(standing);
             standing = Standing::start(root, first, &settings)?;
         }
     }
-    drop(standing);
     Ok(())
 }
 
 /// Measures what a coordinator answers at every level under every fault, `rounds` times, and adds it to the recorded
 /// table, or checks that it is in there.
 pub fn distributed(root: &Path, first: u8, rounds: u32, check: bool) -> Result<(), String> {
-    let path = root.join("sim-tests/corpus/distributed.txt");
-    let mut table = distributed::recorded()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|e| format!("cannot make a runtime: {e}"))?;
-    let standing = Standing::start(root, first, &settings(suite::Ring::Plain, Release::default(), first))?;
-    for round in 1..=rounds {
-        let stage = Stage::new(standing.cluster.clone(), "distributed", false, u64::from(round));
-        let measured = runtime.block_on(distributed::measure(&stage)).map_err(|e| e.to_string());
-        runtime.block_on(stage.close());
-        let measured = measured?;
-        let differences = table.differences(&measured);
-        println!("round {round}: {} cells differ from what is recorded", differences.len());
-        if check && !differences.is_empty() {
-            return Err(differences.join("\n"));
-        }
-        table.merge(measured);
-        if !check {
-            std::fs::write(&path, table.text()).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
-        }
+    let recording = Recording {
+        name: "distributed",
+        heading: distributed::HEADING,
+        differences: distributed::differences,
+        measure: |stage| Box::pin(async move { distributed::measure(&stage).await }),
+    };
+    recording.run(root, first, rounds, check, distributed::recorded()?)
+}
+
+/// The same for the events that clients of each node receive.
+pub fn events(root: &Path, first: u8, rounds: u32, check: bool) -> Result<(), String> {
+    if !partition::is_possible() {
+        return Err("recording events needs root's rights and nftables, to cut nodes off from each other".to_owned());
     }
-    Ok(())
+    let recording = Recording {
+        name: "events",
+        heading: events::HEADING,
+        differences: events::differences,
+        measure: |stage| Box::pin(async move { events::measure(&stage).await }),
+    };
+    recording.run(root, first, rounds, check, events::recorded()?)
+}
+
+/// A table that is measured on a ring of three nodes and kept in the corpus.
+struct Recording {
+    name: &'static str,
+    heading: &'static str,
+    differences: fn(&Table, &Table) -> Vec<String>,
+    measure: fn(Stage) -> Measuring,
+}
+
+type Measuring = Pin<Box<dyn Future<Output = Result<Table, Box<dyn std::error::Error + Send + Sync>>>>>;
+
+impl Recording {
+    fn run(&self, root: &Path, first: u8, rounds: u32, check: bool, mut table: Table) -> Result<(), String> {
+        let path = root.join(format!("sim-tests/corpus/{}.txt", self.name));
+        let runtime = runtime()?;
+        let settings = settings(suite::Ring::Plain, Release::default(), first);
+        let mut standing = Standing::start(root, first, &settings)?;
+        for round in 1..=rounds {
+            let stage = Stage::new(standing.cluster.clone(), self.name, false, u64::from(round));
+            let measured = runtime.block_on((self.measure)(stage.clone())).map_err(|e| e.to_string());
+            runtime.block_on(stage.close());
+            let measured = measured?;
+            let differences = (self.differences)(&table, &measured);
+            println!("round {round}: {} cells differ from what is recorded", differences.len());
+            if check && !differences.is_empty() {
+                return Err(differences.join("\n"));
+            }
+            table.merge(measured);
+            if !check {
+                std::fs::write(&path, table.text(self.heading))
+                    .map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+            }
+            if round < rounds && standing.mend(&runtime).is_err() {
+                drop(standing);
+                standing = Standing::start(root, first, &settings)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn runtime() -> Result<Runtime, String> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().map_err(|e| format!("cannot make a runtime: {e}"))
 }
 
 fn settings(kind: suite::Ring, release: Release, first: u8) -> Settings {
@@ -139,6 +184,7 @@ fn settings(kind: suite::Ring, release: Release, first: u8) -> Settings {
     let mut settings = Settings::of_datacenters(release, &datacenters, first);
     settings.auth = kind.is_authenticated();
     settings.mirror_payload = true;
+    settings.can_be_cut = partition::is_possible();
     settings
 }
 

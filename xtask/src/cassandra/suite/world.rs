@@ -1,7 +1,7 @@
 //! A real ring as tests of the suite see it.
 
-use crate::cassandra::processes;
 use crate::cassandra::ring::{Ring, Settings};
+use crate::cassandra::{partition, processes};
 use helenus::Environment;
 use sim_tests::suite::{Capability, Change, Member, Release, TestCluster, WorldError};
 use std::net::SocketAddr;
@@ -28,7 +28,11 @@ impl RealCluster {
 
     /// Undoes what a test did to the nodes; the error says why only a new ring will do.
     pub fn mend(&self) -> Result<(), String> {
-        let ring = self.ring();
+        let mut ring = self.ring();
+        if ring.settings.can_be_cut {
+            partition::heal(&ring)?;
+        }
+        self.dismiss_newcomers(&mut ring)?;
         if ring.settings != self.original {
             return Err("its nodes are not the ones it began with".to_owned());
         }
@@ -40,6 +44,17 @@ impl RealCluster {
         }
         for node in &ring.settings.nodes {
             processes::start(&ring, node.number)?;
+        }
+        Ok(())
+    }
+
+    /// Has nodes leave that a test has added: quicker than a new ring.
+    fn dismiss_newcomers(&self, ring: &mut Ring) -> Result<(), String> {
+        let is_new = |number: u8| self.original.node(number).is_err();
+        let newcomers: Vec<u8> = ring.settings.nodes.iter().map(|node| node.number).filter(|n| is_new(*n)).collect();
+        for number in newcomers {
+            processes::start(ring, number)?;
+            processes::decommission(ring, number)?;
         }
         Ok(())
     }
@@ -80,7 +95,8 @@ impl TestCluster for RealCluster {
     fn can(&self, capability: Capability) -> bool {
         match capability {
             Capability::Resize | Capability::MirroredPayload | Capability::NewAddress => true,
-            Capability::Partition => false,
+            Capability::Roles | Capability::TombstoneWarnings => true,
+            Capability::Partition => self.original.can_be_cut,
         }
     }
 
@@ -90,6 +106,10 @@ impl TestCluster for RealCluster {
 
     fn kill(&self, node: u8) -> Change<'_> {
         self.change(move |ring| processes::kill(ring, node))
+    }
+
+    fn stop(&self, node: u8) -> Change<'_> {
+        self.change(move |ring| processes::stop(ring, node))
     }
 
     fn restart(&self, node: u8) -> Change<'_> {
@@ -104,12 +124,12 @@ impl TestCluster for RealCluster {
         self.change(move |ring| processes::signal(ring, node, "CONT"))
     }
 
-    fn cut_off(&self, _node: u8, _from_clients: bool) -> Change<'_> {
-        self.change(|_| Err("real nodes cannot be cut off here".to_owned()))
+    fn cut_off(&self, node: u8, from_clients: bool) -> Change<'_> {
+        self.change(move |ring| partition::cut_off(ring, node, from_clients))
     }
 
     fn heal(&self) -> Change<'_> {
-        self.change(|_| Ok(()))
+        self.change(|ring| partition::heal(ring))
     }
 
     fn add(&self, datacenter: &str) -> Change<'_, u8> {
