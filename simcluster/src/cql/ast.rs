@@ -30,7 +30,9 @@ pub enum Term {
     Map(Vec<(Term, Term)>),
     Udt(Vec<(String, Term)>),
     Tuple(Vec<Term>),
+    /// A function, or the one behind an operator or CAST.
     Call(Name, Vec<Term>),
+    /// `(type) term`.
     Cast(TypeName, Box<Term>),
     /// A column, where functions allow one (`writetime`, selections).
     Column(String),
@@ -56,10 +58,23 @@ pub enum Selector {
     CountRows,
     /// `writetime`, `maxwritetime` or `ttl`.
     Meta(String, Box<Selector>),
+    /// A function, or the one behind an operator.
     Call(Name, Vec<Selector>),
-    Cast(Box<Selector>, TypeName),
+    /// With the name of a type without parameters.
+    Cast(Box<Selector>, String),
     Field(Box<Selector>, String),
     Element(Box<Selector>, Term),
+    /// `c[a..b]`; either bound may be missing.
+    Slice(Box<Selector>, Option<Term>, Option<Term>),
+    /// `(type) selector`.
+    Hint(TypeName, Box<Selector>),
+    List(Vec<Selector>),
+    Set(Vec<Selector>),
+    /// `{a: b}`: a map, or the fields of a user type.
+    Entries(Vec<(Selector, Selector)>),
+    /// A single one is in parentheses, or a tuple.
+    Tuple(Vec<Selector>),
+    /// A constant, null or a marker.
     Term(Term),
 }
 

@@ -2,12 +2,13 @@
 
 use super::Bound;
 use super::ast::{self, ConditionPath, ConditionTest, If, InValues, Op};
-use super::expr::{Checker, Env, Expr, Receiver, check_value};
+use super::expr::{Env, Expr, Receiver, check_value};
 use super::parser::not_modelled;
 use super::relations::{elements, holds};
 use super::row::RowView;
 use super::select::element;
 use super::show;
+use super::terms::Checker;
 use crate::protocol::ServerError;
 use crate::schema::{ColumnKind, Table};
 use crate::types::{CqlType, Value, codec, order, text};

@@ -64,6 +64,21 @@ pub fn tokenize(text: &str) -> Result<Vec<Token>, ServerError> {
             (Kind::Uuid(uuid.to_owned()), uuid.len())
         } else if begins_uuid(rest) {
             return Err(check_uuid(text, at).err().unwrap_or_else(|| bad_character(text, at, &first.to_string())));
+        } else if let Some(length) = negative_iso_duration(rest) {
+            (Kind::Duration(rest[..length].to_owned()), length)
+        } else if let Some(unsigned) = rest.strip_prefix('-').filter(|r| r.starts_with(|c: char| c.is_ascii_digit())) {
+            // The sign belongs to the number, unless there are blanks between them.
+            let (kind, length) = number(unsigned);
+            let signed = match kind {
+                Kind::Integer(n) => Kind::Integer(format!("-{n}")),
+                Kind::Float(n) => Kind::Float(format!("-{n}")),
+                Kind::Duration(n) => Kind::Duration(format!("-{n}")),
+                other => other,
+            };
+            (signed, length + 1)
+        } else if first == '-' && rest[1..].starts_with(['i', 'I', 'n', 'N']) {
+            check_negative_word(text, at)?;
+            (Kind::Symbol("-"), 1)
         } else if first.is_ascii_digit() {
             let (kind, length) = number(rest);
             check_end_of_number(text, at, at + length, &kind)?;
@@ -190,6 +205,29 @@ fn uuid_prefix(text: &str) -> Option<&str> {
 /// Eight hexadecimal digits before a `-`: nothing but a UUID begins like that.
 fn begins_uuid(text: &str) -> bool {
     text.as_bytes().get(8) == Some(&b'-') && text.as_bytes()[..8].iter().all(u8::is_ascii_hexdigit)
+}
+
+/// The length of `-P1Y2M` or the like at the front.
+fn negative_iso_duration(rest: &str) -> Option<usize> {
+    let unsigned = rest.strip_prefix('-').filter(|r| r.starts_with(['P', 'p']))?;
+    let long = unsigned.get(..ISO_ALTERNATIVE_LEN).filter(|long| is_duration(long));
+    let word = long.unwrap_or(&unsigned[..word_length(unsigned)]);
+    (word.len() > 2 && is_duration(word)).then_some(1 + word.len())
+}
+
+/// A letter directly behind `-` is taken for the beginning of `-infinity` or `-nan`.
+fn check_negative_word(text: &str, at: usize) -> Result<(), ServerError> {
+    let word = if text[at + 1..].starts_with(['i', 'I']) { "infinity" } else { "nan" };
+    let mut found = text[at + 1..].char_indices();
+    for expected in word.chars() {
+        let next = found.next();
+        if next.is_none_or(|(_, c)| !c.eq_ignore_ascii_case(&expected)) {
+            let shown = next.map_or("<EOF>".to_owned(), |(_, c)| c.to_string());
+            let at = place(text, next.map_or(text.len(), |(offset, _)| at + 1 + offset));
+            return Err(ServerError::Syntax(format!("{at} mismatched character '{shown}' expecting set null")));
+        }
+    }
+    Ok(())
 }
 
 /// Digits that go on with a letter from a to f are read as a UUID, and refused where they stop being one.

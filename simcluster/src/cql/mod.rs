@@ -22,6 +22,7 @@ mod row;
 mod select;
 mod show;
 mod system;
+mod terms;
 mod transactions;
 mod write;
 

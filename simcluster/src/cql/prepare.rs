@@ -2,11 +2,12 @@
 
 use super::ast::{Ddl, Describe, Modification, Name, Statement, Using};
 use super::ddl::no_keyspace;
-use super::expr::{Checker, Env, Expr};
+use super::expr::{Env, Expr};
 use super::modify::{self, BoundWrite, ModificationPlan};
 use super::parser::{Parsed, parse};
 use super::relations;
 use super::select::{self, SelectPlan};
+use super::terms::Checker;
 use super::write::{check_batch, combine};
 use super::{Action, Answer, BatchType, BindOptions, Bound, Prepared, SchemaStatement, describe};
 use crate::protocol::{ColumnSpec, ServerError};

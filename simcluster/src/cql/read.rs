@@ -341,7 +341,11 @@ impl ReadExecution {
             self.in_partition += 1;
             self.count_one();
         } else if plan.is_distinct {
-            return;
+            // Of each partition one row counts.
+            if plan.group_len.is_some() || self.in_partition > 0 {
+                return;
+            }
+            self.in_partition += 1;
         }
         let inputs = plan.take(view);
         match self.groups.last_mut() {

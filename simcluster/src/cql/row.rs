@@ -68,6 +68,12 @@ pub fn field_path(field: usize) -> Bytes {
     Bytes::copy_from_slice(&u16::try_from(field).unwrap_or(u16::MAX).to_be_bytes())
 }
 
+/// The index of a field that is stored under a path.
+#[must_use]
+pub fn field_index(path: &Bytes) -> usize {
+    usize::try_from(text::integer(path)).unwrap_or(usize::MAX)
+}
+
 /// The value of a stored column at this time; null if nothing in it is live.
 #[must_use]
 pub fn assemble(cql_type: &CqlType, data: &ColumnData, unix_seconds: i64) -> Value {
@@ -100,7 +106,7 @@ pub fn assemble(cql_type: &CqlType, data: &ColumnData, unix_seconds: i64) -> Val
         CqlType::Udt { definition, .. } => {
             let mut fields = vec![None; definition.fields.len()];
             for (path, value, _) in live {
-                if let Some(slot) = fields.get_mut(usize::try_from(text::integer(path)).unwrap_or(usize::MAX)) {
+                if let Some(slot) = fields.get_mut(field_index(path)) {
                     *slot = Some(value.clone());
                 }
             }

@@ -1,6 +1,7 @@
 //! Terms, types and relations as messages show them.
 
 use super::ast::{InValues, Op, Relation, Term, TypeName};
+use crate::types::quote_name;
 
 /// A term as messages show it.
 #[must_use]
@@ -24,8 +25,9 @@ pub fn term(shown: &Term) -> String {
         }
         Term::Tuple(items) => format!("({})", terms(items)),
         Term::Call(name, arguments) => {
-            let keyspace = name.keyspace.as_ref().map(|k| format!("{k}.")).unwrap_or_default();
-            format!("{keyspace}{}({})", name.name, terms(arguments))
+            let keyspace = name.keyspace.as_ref().map(|k| format!("{}.", quote_name(k))).unwrap_or_default();
+            let called = if name.name == "token" { "token".to_owned() } else { quote_name(&name.name) };
+            format!("{keyspace}{called}({})", terms(arguments))
         }
         Term::Cast(type_name, inner) => format!("({}){}", self::type_name(type_name), term(inner)),
         Term::Column(name) => name.clone(),

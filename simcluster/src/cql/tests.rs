@@ -8,6 +8,8 @@ use crate::schema::Schema;
 use crate::storage::Store;
 use crate::types::{CqlType, json};
 
+mod functions;
+
 /// One node without a network: what a coordinator and a replica do, in the fewest steps.
 struct Lab {
     system: Schema,
@@ -85,7 +87,7 @@ impl Lab {
         for mutation in &plan.mutations {
             if plan.kind == WriteKind::Counter {
                 let table = self.schema.table_by_id(mutation.table).expect("the table exists").clone();
-                self.store.apply_counter(&table, mutation, Uuid::nil(), self.micros);
+                self.store.apply_counter(&table, mutation, Uuid::nil());
             } else {
                 self.apply(mutation);
             }
@@ -312,6 +314,10 @@ fn counters_add_up() {
     lab.run("UPDATE t SET hits = hits - 1 WHERE page = 'home'");
     lab.run("BEGIN COUNTER BATCH UPDATE t SET hits += 4 WHERE page = 'home'; UPDATE t SET hits += 6 WHERE page = 'home'; APPLY BATCH");
     assert_eq!(lab.rows("SELECT hits FROM t WHERE page = 'home'"), ["15"]);
+    lab.run("CREATE TABLE rows (k int, c int, n counter, PRIMARY KEY (k, c))");
+    lab.run("UPDATE rows SET n = n + 2 WHERE k = 1 AND c = 1");
+    lab.run("DELETE FROM rows WHERE k = 1 AND c = 1");
+    assert_eq!(lab.rows("SELECT n FROM rows"), [""; 0]);
     assert_eq!(
         lab.refused("BEGIN BATCH UPDATE t SET hits = hits + 1 WHERE page = 'x' APPLY BATCH"),
         "Cannot include a counter statement in a logged batch"

@@ -77,7 +77,8 @@ fn scalar_code(cql_type: &CqlType) -> Option<(u16, u8)> {
         CqlType::Smallint => (0x13, 4),
         CqlType::Tinyint => (0x14, 4),
         CqlType::Duration => (0x15, 5),
-        CqlType::Vector { .. }
+        CqlType::LegacyTimeuuid
+        | CqlType::Vector { .. }
         | CqlType::List { .. }
         | CqlType::Set { .. }
         | CqlType::Map { .. }
@@ -120,6 +121,7 @@ fn class_name_with(cql_type: &CqlType, inner: fn(&CqlType) -> String) -> String 
         CqlType::Float => "FloatType",
         CqlType::Inet => "InetAddressType",
         CqlType::Int => "Int32Type",
+        CqlType::LegacyTimeuuid => "LegacyTimeUUIDType",
         CqlType::Smallint => "ShortType",
         CqlType::Text => "UTF8Type",
         CqlType::Time => "TimeType",

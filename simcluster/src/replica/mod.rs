@@ -55,7 +55,7 @@ impl Replica {
                 Reply::Done
             }
             Question::CounterWrite(increments) => match table(schema, &increments.keyspace, increments.table) {
-                Some(table) => Reply::CounterShards(store.apply_counter(table, &increments, shard, now.unix_micros)),
+                Some(table) => Reply::CounterShards(store.apply_counter(table, &increments, shard)),
                 None => Reply::Failed(reason::INCOMPATIBLE_SCHEMA),
             },
             Question::Read(command) => read(now, schema, store, &command, Reply::Data),

@@ -33,8 +33,9 @@ impl Store {
     /// with [`Store::apply`].
     ///
     /// An increment is a column of one element whose path is empty. A counter is the sum of its shards, and a shard
-    /// is an element that only its own node writes, with rising timestamps.
-    pub fn apply_counter(&mut self, table: &Table, increments: &Mutation, shard: Uuid, unix_micros: i64) -> Mutation {
+    /// is an element that only its own node writes, with rising timestamps: the statements' own, which deletions are
+    /// compared with.
+    pub fn apply_counter(&mut self, table: &Table, increments: &Mutation, shard: Uuid) -> Mutation {
         let path = Bytes::copy_from_slice(shard.as_bytes());
         let place = (increments.token(), increments.key.clone());
         let present = self.tables.get(&increments.table).and_then(|data| data.get(&place));
@@ -48,7 +49,7 @@ impl Store {
             };
             let number = |cell: &Cell| cell.value.as_ref().map_or(0, |v| crate::types::text::integer(v));
             let total = own.map_or(0, number).wrapping_add(number(&increment));
-            let timestamp = own.map_or(unix_micros, |cell| unix_micros.max(cell.timestamp + 1));
+            let timestamp = own.map_or(increment.timestamp, |cell| increment.timestamp.max(cell.timestamp + 1));
             let cell = Cell::live(timestamp, Bytes::copy_from_slice(&total.to_be_bytes()));
             let mut cells = BTreeMap::new();
             cells.insert(path.clone(), (path.clone(), cell));

@@ -181,6 +181,7 @@ pub fn from_json(cql_type: &CqlType, json: &Json) -> Result<Option<Bytes>, Strin
         }
         (T::Float | T::Double, Json::Number(n)) => text::from_text(cql_type, n)?,
         (_, Json::String(s)) => text::from_text(cql_type, s)?,
+        (T::Blob, _) => return Err(no_blob(json)),
         (T::Int | T::Bigint | T::Smallint | T::Tinyint | T::Counter | T::Boolean | T::Float | T::Double, _) => {
             return Err(wrong(&article(cql_type)));
         }
@@ -194,6 +195,20 @@ fn blob_from(s: &str) -> Result<Bytes, String> {
         .strip_prefix("0x")
         .ok_or_else(|| wrong(format!("String representation of blob is missing 0x prefix: {s}")))?;
     text::decode_hex(digits).ok_or_else(|| wrong(format!("cannot parse '{digits}' as hex bytes")))
+}
+
+/// What is no string is told with the Java class it has instead.
+fn no_blob(json: &Json) -> String {
+    let package = match kind(json) {
+        "BigInteger" => "java.math",
+        "ArrayList" | "LinkedHashMap" => "java.util",
+        _ => "java.lang",
+    };
+    let class = format!("{package}.{}", kind(json));
+    format!(
+        "Value '{}' is not a valid blob representation: class {class} cannot be cast to class java.lang.String ({class} and java.lang.String are in module java.base of loader 'bootstrap')",
+        show(json)
+    )
 }
 
 /// `an int value`, `a bigint value`; two types have Java's names here.

@@ -4,6 +4,7 @@
 //! JSON look inside. [`order`] gives every type an order-preserving encoding, so that ordered maps need no context.
 
 pub mod codec;
+pub mod compatible;
 pub mod json;
 pub mod order;
 pub mod text;
@@ -33,6 +34,8 @@ pub enum CqlType {
     Float,
     Inet,
     Int,
+    /// The type behind some functions' results on `timeuuid`, which clients are told by its Java class.
+    LegacyTimeuuid,
     Smallint,
     Text,
     Time,
@@ -41,12 +44,28 @@ pub enum CqlType {
     Tinyint,
     Uuid,
     Varint,
-    List { element: Arc<CqlType>, frozen: bool },
-    Set { element: Arc<CqlType>, frozen: bool },
-    Map { key: Arc<CqlType>, value: Arc<CqlType>, frozen: bool },
+    List {
+        element: Arc<CqlType>,
+        frozen: bool,
+    },
+    Set {
+        element: Arc<CqlType>,
+        frozen: bool,
+    },
+    Map {
+        key: Arc<CqlType>,
+        value: Arc<CqlType>,
+        frozen: bool,
+    },
     Tuple(Arc<[CqlType]>),
-    Udt { definition: Arc<UserType>, frozen: bool },
-    Vector { element: Arc<CqlType>, dimensions: u16 },
+    Udt {
+        definition: Arc<UserType>,
+        frozen: bool,
+    },
+    Vector {
+        element: Arc<CqlType>,
+        dimensions: u16,
+    },
 }
 
 /// A user-defined type.
@@ -95,6 +114,29 @@ impl CqlType {
     #[must_use]
     pub const fn is_collection(&self) -> bool {
         matches!(self, Self::List { .. } | Self::Set { .. } | Self::Map { .. })
+    }
+
+    /// Whether it has a frozen form that differs from the other.
+    #[must_use]
+    pub const fn is_freezable(&self) -> bool {
+        matches!(self, Self::List { .. } | Self::Set { .. } | Self::Map { .. } | Self::Udt { .. })
+    }
+
+    /// Whether arithmetic can be done with its values.
+    #[must_use]
+    pub const fn is_number(&self) -> bool {
+        matches!(
+            self,
+            Self::Tinyint
+                | Self::Smallint
+                | Self::Int
+                | Self::Bigint
+                | Self::Counter
+                | Self::Varint
+                | Self::Decimal
+                | Self::Float
+                | Self::Double
+        )
     }
 
     /// Whether durations are in its values: they have no order.
@@ -253,6 +295,7 @@ impl CqlType {
             Self::Float => f.write_str("float"),
             Self::Inet => f.write_str("inet"),
             Self::Int => f.write_str("int"),
+            Self::LegacyTimeuuid => f.write_str("'org.apache.cassandra.db.marshal.LegacyTimeUUIDType'"),
             Self::Smallint => f.write_str("smallint"),
             Self::Text => f.write_str("text"),
             Self::Time => f.write_str("time"),

@@ -95,7 +95,7 @@ fn push_value(out: &mut Vec<u8>, cql_type: &CqlType, bytes: &Bytes) {
                 out.extend_from_slice(bytes);
             }
         }
-        T::Uuid | T::Timeuuid => push_escaped(out, bytes),
+        T::Uuid | T::Timeuuid | T::LegacyTimeuuid => push_escaped(out, bytes),
         T::Varint => push_integer(out, &BigInt::from_signed_bytes_be(bytes)),
         T::Decimal => push_decimal(out, bytes),
         T::List { element, .. } | T::Set { element, .. } => {

@@ -95,12 +95,45 @@ pub fn from_text(cql_type: &CqlType, text: &str) -> Result<Bytes, String> {
                 })?
                 .to_be_bytes(),
         ),
+        T::Tuple(types) => tuple_from_text(cql_type, types, text)?,
         T::Duration => {
             let (months, days, nanos) = time::parse_duration(text)?;
             codec::encode_duration(months, days, nanos)
         }
         _ => return Err(format!("Unable to make {cql_type} from '{text}'")),
     })
+}
+
+/// A tuple from its components between colons; `@` is null.
+fn tuple_from_text(cql_type: &CqlType, types: &[CqlType], text: &str) -> Result<Bytes, String> {
+    let parts = split_components(text);
+    if parts.len() > types.len() {
+        return Err(format!(
+            "Invalid tuple literal: too many elements. Type {cql_type} expects {} but got {}",
+            types.len(),
+            parts.len()
+        ));
+    }
+    let component = |(part, cql_type): (&String, &CqlType)| match part.as_str() {
+        "@" => Ok(None),
+        shown => from_text(cql_type, &shown.replace("\\:", ":").replace("\\@", "@")).map(Some),
+    };
+    let values = parts.iter().zip(types.iter()).map(component).collect::<Result<Vec<_>, String>>()?;
+    Ok(codec::join_tuple(&values))
+}
+
+/// The components of a tuple as text: between colons without a backslash before them.
+fn split_components(text: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut before = ' ';
+    for c in text.chars() {
+        match parts.last_mut() {
+            Some(last) if c != ':' || before == '\\' => last.push(c),
+            _ => parts.push(String::new()),
+        }
+        before = c;
+    }
+    parts
 }
 
 /// Writes a scalar value as text, without quotes; malformed bytes as hex.

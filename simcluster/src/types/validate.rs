@@ -39,7 +39,7 @@ pub fn validate(cql_type: &CqlType, bytes: &Bytes) -> Result<(), String> {
         T::Timeuuid if n == 16 && bytes[6] >> 4 != 1 => {
             Err(format!("Invalid version for TimeUUID type: 0x{:x}", bytes[6] & 0x0f))
         }
-        T::Timeuuid => one_of(&[0, 16], format!("UUID should be 16 or 0 bytes ({n})")),
+        T::Timeuuid | T::LegacyTimeuuid => one_of(&[0, 16], format!("UUID should be 16 or 0 bytes ({n})")),
         T::Duration => {
             if n < 3 {
                 return Err(format!("Expected at least 3 bytes for a duration ({n})"));
@@ -55,7 +55,8 @@ pub fn validate(cql_type: &CqlType, bytes: &Bytes) -> Result<(), String> {
         }
         T::List { element, .. } => {
             let parts = codec::split_collection(bytes, false).ok_or("Not enough bytes to read a list")?;
-            elements(&parts, |_| element)
+            // Null is let through here: it may be in the values of IN.
+            parts.iter().flatten().try_for_each(|part| validate(element, part))
         }
         T::Set { element, .. } => {
             let parts = codec::split_collection(bytes, false).ok_or("Not enough bytes to read a set")?;
@@ -67,8 +68,11 @@ pub fn validate(cql_type: &CqlType, bytes: &Bytes) -> Result<(), String> {
             not_null(&parts)?;
             elements(&parts, |i| if i.is_multiple_of(2) { key } else { value })
         }
-        T::Tuple(types) => fields(bytes, types.len(), |i| &types[i], "tuple"),
-        T::Udt { definition, .. } => fields(bytes, definition.fields.len(), |i| &definition.fields[i].1, "user type"),
+        T::Tuple(types) => fields(bytes, types.len(), |i| (&types[i], "component".to_owned()), "tuple"),
+        T::Udt { definition, .. } => {
+            let field = |i: usize| (&definition.fields[i].1, format!("field {}", definition.fields[i].0));
+            fields(bytes, definition.fields.len(), field, "UDT")
+        }
         T::Vector { element, dimensions } => {
             if bytes.is_empty() {
                 return Err("Invalid empty vector value".to_owned());
@@ -97,24 +101,30 @@ fn not_null(parts: &[Value]) -> Result<(), String> {
     if parts.contains(&None) { Err("Null value read when not allowed".to_owned()) } else { Ok(()) }
 }
 
-fn fields<'a>(bytes: &Bytes, count: usize, cql_type: impl Fn(usize) -> &'a CqlType, what: &str) -> Result<(), String> {
-    let parts = codec::split_tuple(bytes, count).ok_or_else(|| why_no_fields(bytes, count, what))?;
-    parts.iter().enumerate().try_for_each(|(i, part)| part.as_ref().map_or(Ok(()), |b| validate(cql_type(i), b)))
+/// Checks fields, of which the type and the name for messages are known.
+fn fields<'a>(
+    bytes: &Bytes,
+    count: usize,
+    field: impl Fn(usize) -> (&'a CqlType, String),
+    what: &str,
+) -> Result<(), String> {
+    let parts = codec::split_tuple(bytes, count).ok_or_else(|| why_no_fields(bytes, count, |i| field(i).1, what))?;
+    parts.iter().enumerate().try_for_each(|(i, part)| part.as_ref().map_or(Ok(()), |b| validate(field(i).0, b)))
 }
 
 /// What is wrong with bytes that cannot be split into fields.
-fn why_no_fields(bytes: &Bytes, count: usize, what: &str) -> String {
+fn why_no_fields(bytes: &Bytes, count: usize, name: impl Fn(usize) -> String, what: &str) -> String {
     let mut rest = &bytes[..];
     for number in 0..count {
         if rest.is_empty() {
             break;
         }
         let Some((length, after)) = rest.split_first_chunk::<4>() else {
-            return format!("Not enough bytes to read size of {number}th component");
+            return format!("Not enough bytes to read size of {number}th {}", name(number));
         };
         let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
         let Some((_, after)) = after.split_at_checked(length) else {
-            return format!("Not enough bytes to read {number}th component");
+            return format!("Not enough bytes to read {number}th {}", name(number));
         };
         rest = after;
     }

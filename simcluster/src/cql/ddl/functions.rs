@@ -6,10 +6,11 @@
 use super::{Change, Changes, invalid, resolve_type};
 use crate::cql::BindOptions;
 use crate::cql::ast::{CreateAggregate, CreateFunction, Name, Term, TypeName};
-use crate::cql::expr::{Checker, Env, Receiver};
+use crate::cql::expr::{Env, Receiver};
 use crate::cql::parser::not_modelled;
 use crate::cql::row::row_deletion;
 use crate::cql::system::{self, text, text_list};
+use crate::cql::terms::Checker;
 use crate::protocol::{SchemaChangeEvent, ServerError};
 use crate::schema::functions::{Aggregate, Function, texts, unfrozen};
 use crate::schema::{Keyspace, Table};

@@ -243,12 +243,14 @@ impl BoundWrite {
 /// Counter increments of one execution add up instead of superseding each other.
 pub fn merge_increments(mutation: &mut Mutation, addition: &Mutation) {
     let sum_rows = |mine: &mut Row, theirs: &Row| {
+        mine.deletion = mine.deletion.max(theirs.deletion);
         for (id, data) in theirs.columns.iter() {
             let (Some(ColumnData::Complex(mine)), ColumnData::Complex(theirs)) = (mine.columns.get_mut(id), data)
             else {
                 mine.columns.insert(*id, data.clone());
                 continue;
             };
+            mine.deletion = mine.deletion.max(theirs.deletion);
             for (order, (path, cell)) in &theirs.cells {
                 let number = |cell: &Cell| cell.value.as_ref().map_or(0, |v| text::integer(v));
                 let before = mine.cells.get(order).map_or(0, |(_, cell)| number(cell));

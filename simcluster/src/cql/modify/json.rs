@@ -2,11 +2,21 @@
 
 use super::operations::BoundOperation;
 use super::{ModificationPlan, invalid};
+use crate::cql::Bound;
 use crate::cql::ast::Op;
 use crate::cql::expr::{Env, Expr, check_value};
 use crate::cql::relations::Test;
 use crate::protocol::ServerError;
 use crate::types::json::{Json, from_json};
+
+/// A value that is none of its column's type. Durations are refused in other ways than the rest, without the column.
+fn refused(column: &str, told: &str) -> ServerError {
+    let is_duration = told.starts_with("Unable to convert '") && told.ends_with("' to a duration");
+    if is_duration || told.starts_with("Invalid duration. ") {
+        return invalid(told);
+    }
+    invalid(format!("Error decoding JSON value for {column}: {told}"))
+}
 
 impl ModificationPlan {
     pub(super) fn bind_json(
@@ -16,8 +26,12 @@ impl ModificationPlan {
         default_unset: bool,
     ) -> Result<(Vec<Test>, Vec<BoundOperation>), ServerError> {
         let table = &self.table;
-        let Some(written) = env.value(expr)? else { return Err(invalid("Got null for INSERT JSON values")) };
-        let written = String::from_utf8_lossy(&written).into_owned();
+        let written = match env.bound(expr)? {
+            Bound::Value(None) => return Err(invalid("Got null for INSERT JSON values")),
+            Bound::Value(Some(written)) => String::from_utf8_lossy(&written).into_owned(),
+            // What is unset is as long as an empty text.
+            Bound::Unset => String::new(),
+        };
         let pairs = match Json::parse(&written) {
             Some(Json::Object(pairs)) => pairs,
             Some(Json::Null) => return Err(invalid("Got null for INSERT JSON values")),
@@ -39,8 +53,7 @@ impl ModificationPlan {
             let value = match given {
                 None if default_unset => continue,
                 None => None,
-                Some((_, json)) => from_json(&column.cql_type, json)
-                    .map_err(|e| invalid(format!("Error decoding JSON value for {}: {e}", column.name)))?,
+                Some((_, json)) => from_json(&column.cql_type, json).map_err(|e| refused(&column.name, &e))?,
             };
             if let Some(bytes) = &value {
                 check_value(&column.cql_type, bytes)?;

@@ -11,12 +11,13 @@ pub use operations::Operation;
 
 use super::ast::{InsertValues, Modification, ModificationKind, Op, Using};
 use super::conditions::{self, CheckedIf};
-use super::expr::{Checker, Expr, Receiver};
+use super::expr::{Expr, Receiver};
 use super::relations::{self, Context, Facts, Rel, Restrictions, StatementKind};
+use super::terms::Checker;
 use crate::protocol::ServerError;
 use crate::schema::{ColumnKind, Table};
 use crate::types::CqlType;
-use operations::{check_assignment, check_deletion};
+use operations::{check_assignment, check_deletion, set};
 use std::sync::Arc;
 
 /// A checked statement that writes.
@@ -74,11 +75,11 @@ pub fn check(
                 if values[..place].iter().any(|(earlier, _)| earlier == name) {
                     return Err(invalid("The column names contains duplicates"));
                 }
-                let expr = checker.term(term, &Receiver::new(name, &table.columns[index].cql_type))?;
+                let receiver = Receiver::new(name, &table.columns[index].cql_type);
                 if index < key_len {
-                    relations.push(Rel::Compare(index, Op::Eq, expr));
+                    relations.push(Rel::Compare(index, Op::Eq, checker.term(term, &receiver)?));
                 } else {
-                    operations.push(Operation::Set(index, expr));
+                    operations.push(set(checker, index, term, &receiver)?);
                 }
             }
             StatementKind::Insert

@@ -3,11 +3,12 @@
 use super::invalid;
 use crate::cql::Bound;
 use crate::cql::ast::{Assignment, Deletion, Term};
-use crate::cql::expr::{Checker, Env, Expr, Receiver};
+use crate::cql::expr::{Env, Expr, Receiver};
 use crate::cql::show;
+use crate::cql::terms::Checker;
 use crate::protocol::ServerError;
 use crate::schema::{ColumnKind, Table};
-use crate::types::{CqlType, UserType, Value, text};
+use crate::types::{CqlType, UserType, Value, codec, text};
 use bytes::Bytes;
 
 /// What is done to a column, by its index.
@@ -29,6 +30,8 @@ pub enum Operation {
     Increment(usize, Expr, bool),
     /// Deletes an element.
     DeleteElement(usize, Expr),
+    /// A tuple for a user type, with which Cassandra fails when it is executed.
+    Unstorable(usize),
 }
 
 /// An operation with its values.
@@ -68,6 +71,9 @@ pub fn check_assignment(
         return match assignment {
             Assignment::Add(_, term) => Ok(Operation::Increment(index, checker.term(term, &receiver)?, false)),
             Assignment::Subtract(_, term) => Ok(Operation::Increment(index, checker.term(term, &receiver)?, true)),
+            Assignment::Prepend(..) => {
+                Err(invalid(format!("Invalid operation ({}) for non list column {name}", shown(assignment))))
+            }
             _ => Err(invalid(format!(
                 "Cannot set the value of counter column {name} (counters can only be incremented/decremented, not set)"
             ))),
@@ -77,7 +83,7 @@ pub fn check_assignment(
     let refused = |told: &str| invalid(format!("Invalid operation ({}) for {told} column {name}", shown(assignment)));
     let check_open = |frozen: &str| if cql_type.is_multi_cell() { Ok(()) } else { Err(refused(frozen)) };
     Ok(match assignment {
-        Assignment::Set(_, term) => Operation::Set(index, checker.term(term, &receiver)?),
+        Assignment::Set(_, term) => set(checker, index, term, &receiver)?,
         Assignment::Add(_, term) => {
             if matches!(cql_type, CqlType::Tuple(_) | CqlType::Udt { .. }) {
                 return Err(refused("tuple"));
@@ -181,7 +187,8 @@ pub fn check_deletion(checker: &mut Checker<'_>, table: &Table, deletion: &Delet
                 }
                 _ => return Err(invalid(format!("Invalid deletion operation for non collection column {name}"))),
             };
-            Operation::DeleteElement(index, checker.term(key, &Receiver::new(&format!("{place}({name})"), &key_type))?)
+            let receiver = Receiver::new(&format!("{place}({name})"), &key_type);
+            Operation::DeleteElement(index, checker.term(key, &receiver)?)
         }
         Deletion::Field(_, field) => {
             let CqlType::Udt { definition, frozen } = &column.cql_type else {
@@ -203,7 +210,7 @@ impl Operation {
             return false;
         }
         match (self, other) {
-            (Self::Set(..), _) | (_, Self::Set(..)) => true,
+            (Self::Set(..) | Self::Unstorable(_), _) | (_, Self::Set(..) | Self::Unstorable(_)) => true,
             (Self::SetField(_, field, _), Self::SetField(_, another, _)) => field == another,
             _ => false,
         }
@@ -220,8 +227,70 @@ impl Operation {
             | Self::Prepend(i, _)
             | Self::Remove(i, _)
             | Self::Increment(i, ..)
+            | Self::Unstorable(i)
             | Self::DeleteElement(i, _) => *i,
         }
+    }
+}
+
+/// Overwrites a column.
+///
+/// # Errors
+///
+/// As [`Checker::term`].
+pub fn set(
+    checker: &mut Checker<'_>,
+    index: usize,
+    term: &Term,
+    receiver: &Receiver,
+) -> Result<Operation, ServerError> {
+    let expr = checker.term(term, receiver)?;
+    Ok(match (term, &receiver.cql_type) {
+        (Term::Tuple(_), CqlType::Udt { .. }) => Operation::Unstorable(index),
+        _ => Operation::Set(index, expr),
+    })
+}
+
+/// A value of one class where Cassandra wants another.
+fn class_cast(given: &str, wanted: &str) -> ServerError {
+    let [given, wanted] = [given, wanted].map(|class| format!("org.apache.cassandra.cql3.{class}$Value"));
+    ServerError::Server(format!(
+        "java.lang.ClassCastException: class {given} cannot be cast to class {wanted} ({given} and {wanted} are in unnamed module of loader 'app')"
+    ))
+}
+
+/// The elements of a list are stored one by one, and none may be null.
+fn check_elements(cql_type: &CqlType, value: Option<&Bytes>) -> Result<(), ServerError> {
+    let has_null = |bytes: &Bytes| codec::split_collection(bytes, false).is_some_and(|parts| parts.contains(&None));
+    if matches!(cql_type, CqlType::List { frozen: false, .. }) && value.is_some_and(has_null) {
+        return Err(ServerError::Server(
+            "java.lang.NullPointerException: Cannot invoke \"java.nio.ByteBuffer.remaining()\" because \"value\" is null"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}
+
+/// The place of an element that is overwritten.
+fn written_place(cql_type: &CqlType, bound: Bound) -> Result<Bytes, ServerError> {
+    let is_list = matches!(cql_type, CqlType::List { .. });
+    match bound {
+        Bound::Value(Some(bytes)) => Ok(bytes),
+        Bound::Value(None) if is_list => Err(invalid("Invalid null value for list index")),
+        Bound::Value(None) => Err(invalid("Invalid null map key")),
+        Bound::Unset if is_list => Err(invalid("Invalid unset value for list index")),
+        Bound::Unset => Err(invalid("Invalid unset map key")),
+    }
+}
+
+/// The place of an element that is deleted; `None` if nothing is.
+fn deleted_place(cql_type: &CqlType, bound: Bound) -> Result<Option<Bytes>, ServerError> {
+    match (cql_type, bound) {
+        (CqlType::List { .. }, Bound::Unset) => Ok(None),
+        // What is unset is as long as an empty value, and taken for one.
+        (CqlType::Set { .. }, Bound::Unset) => Ok(Some(Bytes::new())),
+        (CqlType::Set { .. }, Bound::Value(None)) => Err(invalid("Invalid null set element")),
+        (_, bound) => written_place(cql_type, bound).map(Some),
     }
 }
 
@@ -236,26 +305,40 @@ pub fn bind_operation(
             Bound::Unset => None,
         })
     };
-    let key = |expr: &Expr, i: usize| {
-        env.value(expr)?.ok_or_else(|| match table.columns[i].cql_type {
-            CqlType::List { .. } => invalid("Invalid null value for list index"),
-            _ => invalid("Invalid null map key".to_owned()),
-        })
-    };
     Ok(match operation {
-        Operation::Set(i, expr) => given(expr)?.map(|value| BoundOperation::Set(*i, value)),
+        Operation::Set(i, expr) => {
+            let value = given(expr)?;
+            check_elements(&table.columns[*i].cql_type, value.as_ref().and_then(Option::as_ref))?;
+            value.map(|value| BoundOperation::Set(*i, value))
+        }
+        Operation::Unstorable(_) => return Err(class_cast("Tuples", "UserTypes")),
         Operation::SetElement(i, k, expr) => {
-            let k = key(k, *i)?;
+            let k = written_place(&table.columns[*i].cql_type, env.bound(k)?)?;
             given(expr)?.map(|value| BoundOperation::SetElement(*i, k, value))
         }
         Operation::SetField(i, field, expr) => given(expr)?.map(|value| BoundOperation::SetField(*i, *field, value)),
         // Adding or removing null does nothing.
-        Operation::Append(i, expr) => given(expr)?.flatten().map(|value| BoundOperation::Append(*i, value)),
-        Operation::Prepend(i, expr) => given(expr)?.flatten().map(|value| BoundOperation::Prepend(*i, value)),
+        Operation::Append(i, expr) => {
+            let cql_type = &table.columns[*i].cql_type;
+            let value = given(expr)?;
+            if value.is_none() && matches!(cql_type, CqlType::List { .. }) {
+                return Err(class_cast("Constants", "Lists"));
+            }
+            check_elements(cql_type, value.as_ref().and_then(Option::as_ref))?;
+            value.flatten().map(|value| BoundOperation::Append(*i, value))
+        }
+        Operation::Prepend(i, expr) => {
+            let value = given(expr)?.flatten();
+            check_elements(&table.columns[*i].cql_type, value.as_ref())?;
+            value.map(|value| BoundOperation::Prepend(*i, value))
+        }
         Operation::Remove(i, expr) => given(expr)?.flatten().map(|value| BoundOperation::Remove(*i, value)),
         Operation::Increment(i, expr, negative) => match given(expr)? {
             None => None,
             Some(None) => return Err(invalid("Invalid null value for counter increment")),
+            Some(Some(bytes)) if bytes.is_empty() => {
+                return Err(ServerError::Server("java.lang.IndexOutOfBoundsException".to_owned()));
+            }
             Some(Some(bytes)) => {
                 let amount = text::integer(&bytes);
                 if *negative && amount == i64::MIN {
@@ -266,7 +349,8 @@ pub fn bind_operation(
                 Some(BoundOperation::Increment(*i, if *negative { -amount } else { amount }))
             }
         },
-        Operation::DeleteElement(i, k) => Some(BoundOperation::DeleteElement(*i, key(k, *i)?)),
+        Operation::DeleteElement(i, k) => deleted_place(&table.columns[*i].cql_type, env.bound(k)?)?
+            .map(|place| BoundOperation::DeleteElement(*i, place)),
     })
 }
 

@@ -33,8 +33,17 @@ const DEPTH_MAX: usize = 64;
 /// [`ServerError::Syntax`], or [`ServerError::Invalid`] for what is not modelled.
 pub fn parse(text: &str) -> Result<Parsed, ServerError> {
     let tokens = tokenize(text)?;
-    let mut parser =
-        Parser { text, tokens, at: 0, depth: 0, markers: Vec::new(), open_end: None, seen: 0, compared: 0 };
+    let mut parser = Parser {
+        text,
+        tokens,
+        at: 0,
+        depth: 0,
+        markers: Vec::new(),
+        in_assignment: false,
+        open_end: None,
+        seen: 0,
+        compared: 0,
+    };
     let statement = parser.statement()?;
     let is_select = matches!(statement, Statement::Select(_));
     while parser.eat(";") {}
@@ -64,6 +73,7 @@ pub fn parse_type(text: &str) -> Result<super::ast::TypeName, ServerError> {
         at: 0,
         depth: 0,
         markers: Vec::new(),
+        in_assignment: false,
         open_end: None,
         seen: 0,
         compared: 0,
@@ -85,6 +95,8 @@ struct Parser<'a> {
     at: usize,
     depth: usize,
     markers: Vec<Option<String>>,
+    /// Whether the term at hand is assigned in an UPDATE.
+    in_assignment: bool,
     /// Where something ended that could have gone on: the token it is decided from, and the one behind it.
     open_end: Option<(usize, usize)>,
     /// The last token that Cassandra's parser has looked at by now, if it looked further than this one.
@@ -358,13 +370,11 @@ impl Parser<'_> {
 
     /// An integer or a marker.
     fn integer(&mut self) -> Parse<Term> {
-        let is_number = |kind: Option<&Token>| kind.is_some_and(|t| matches!(t.kind, Kind::Integer(_)));
-        let fits = match self.peek() {
-            Kind::Integer(_) | Kind::Symbol("?" | ":") => true,
-            Kind::Symbol("-") => is_number(self.tokens.get(self.at + 1)),
-            _ => false,
-        };
-        if fits { self.term() } else { Err(self.no_viable()) }
+        let fits = matches!(self.peek(), Kind::Integer(_) | Kind::Symbol("?" | ":"));
+        match if fits { self.constant()? } else { None } {
+            Some(constant) => Ok(constant),
+            None => Err(self.no_viable()),
+        }
     }
 
     /// Items separated by commas, at least one.

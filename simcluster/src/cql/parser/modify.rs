@@ -51,6 +51,10 @@ impl Parser<'_> {
         self.next();
         let table = self.table_name()?;
         let using = self.using()?;
+        if !self.is_word("set") {
+            // Whether the table's name goes on was seen from what follows the next token.
+            self.seen = self.seen.max(self.at + 1);
+        }
         self.expect_word("set")?;
         let assignments = self.list(Self::assignment)?;
         self.expect_word("where")?;
@@ -146,44 +150,61 @@ impl Parser<'_> {
             let key = self.term()?;
             self.expect("]")?;
             self.expect("=")?;
-            return Ok(Assignment::Element(column, key, self.term()?));
+            return Ok(Assignment::Element(column, key, self.value()?));
         }
         if self.eat(".") {
             let field = self.name()?;
             self.expect("=")?;
-            return Ok(Assignment::Field(column, field, self.term()?));
+            return Ok(Assignment::Field(column, field, self.value()?));
         }
         if self.eat("+=") {
-            return Ok(Assignment::Add(column, self.term()?));
+            return Ok(Assignment::Add(column, self.value()?));
         }
         if self.eat("-=") {
-            return Ok(Assignment::Subtract(column, self.term()?));
+            return Ok(Assignment::Subtract(column, self.value()?));
         }
         if !self.eat("=") {
             return Err(self.no_viable());
         }
-        let term = self.term()?;
-        let is_self = |term: &Term| matches!(term, Term::Column(name) if *name == column);
-        if is_self(&term) {
+        self.assigned(column)
+    }
+
+    /// What follows `column =`: a term, or one that is put before or behind the column's own value.
+    fn assigned(&mut self, column: String) -> Parse<Assignment> {
+        let start = self.at;
+        let of_itself = |other: &str, shape: &str| {
+            if other == column {
+                return Ok(());
+            }
+            Err(ServerError::Syntax(format!("Only expressions of the form X = {shape} are supported.")))
+        };
+        self.in_assignment = true;
+        let term = self.term();
+        self.in_assignment = false;
+        let term = term?;
+        let Term::Column(other) = term else {
             if self.eat("+") {
-                return Ok(Assignment::Add(column, self.term()?));
-            }
-            if self.eat("-") {
-                return Ok(Assignment::Subtract(column, self.term()?));
-            }
-            return Err(self.no_viable());
-        }
-        if self.eat("+") {
-            let right = self.term()?;
-            if is_self(&right) {
+                of_itself(&self.name()?, "<value> + X")?;
                 return Ok(Assignment::Prepend(column, term));
             }
-            return Err(super::not_modelled("arithmetic in an assignment"));
+            return Ok(Assignment::Set(column, term));
+        };
+        if let Kind::Integer(number) = self.peek().clone() {
+            // `c = c -3`: the sign belongs to the number.
+            of_itself(&other, if number.starts_with('-') { "X - <value>" } else { "X + <value>" })?;
+            return Ok(Assignment::Add(column, self.then(Term::Integer(number))));
         }
-        if matches!(self.peek(), Kind::Symbol("-" | "*" | "/" | "%")) {
-            return Err(super::not_modelled("arithmetic in an assignment"));
+        if self.eat("+") {
+            let added = self.value()?;
+            of_itself(&other, "X +<value>")?;
+            return Ok(Assignment::Add(column, added));
         }
-        Ok(Assignment::Set(column, term))
+        if self.eat("-") {
+            let removed = self.value()?;
+            of_itself(&other, "X -<value>")?;
+            return Ok(Assignment::Subtract(column, removed));
+        }
+        Err(self.no_viable_from(start))
     }
 
     fn condition(&mut self) -> Parse<If> {

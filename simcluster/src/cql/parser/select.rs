@@ -1,9 +1,10 @@
 //! SELECT and the WHERE clause.
 
+use super::term::{operator_function, system_function};
 use super::{Parse, Parser};
 use crate::cql::ast::{InValues, Name, Op, Relation, Select, Selector, Statement, Term};
+use crate::cql::functions::NEGATION;
 use crate::cql::lexer::Kind;
-use crate::types::CqlType;
 
 impl Parser<'_> {
     pub(super) fn select(&mut self) -> Parse<Statement> {
@@ -81,86 +82,161 @@ impl Parser<'_> {
         Ok((selector, alias))
     }
 
+    /// `+` and `-`, which bind less than `*`, `/` and `%`.
     fn selector(&mut self) -> Parse<Selector> {
         self.deeper(|p| {
-            let mut selector = p.simple_selector()?;
-            loop {
-                if p.eat(".") {
-                    selector = Selector::Field(Box::new(selector), p.name()?);
-                } else if p.eat("[") {
-                    let key = p.term()?;
-                    if p.is_symbol("..") {
-                        return Err(super::not_modelled("a slice of a collection"));
-                    }
-                    p.expect("]")?;
-                    selector = Selector::Element(Box::new(selector), key);
-                } else if ["+", "-", "*", "/", "%"].iter().any(|s| p.is_symbol(s)) {
-                    return Err(super::not_modelled("arithmetic in a selection"));
-                } else {
-                    return Ok(selector);
-                }
+            let mut left = p.selector_product()?;
+            while let Some(operator) = p.operator_sign(&["+", "-"]) {
+                p.next();
+                let right = p.selector_product()?;
+                left = Selector::Call(operator_function(operator), vec![left, right]);
             }
+            Ok(left)
         })
     }
 
+    fn selector_product(&mut self) -> Parse<Selector> {
+        let mut left = self.signed_selector()?;
+        while let Some(operator) = self.operator_sign(&["*", "/", "%"]) {
+            self.next();
+            let right = self.signed_selector()?;
+            left = Selector::Call(operator_function(operator), vec![left, right]);
+        }
+        Ok(left)
+    }
+
+    fn signed_selector(&mut self) -> Parse<Selector> {
+        if self.is_symbol("-") && !matches!(self.word_at(self.at + 1), Some("infinity" | "nan")) {
+            self.next();
+            let inner = self.deeper(Self::signed_selector)?;
+            return Ok(Selector::Call(system_function(NEGATION), vec![inner]));
+        }
+        let inner = self.simple_selector()?;
+        self.modified(inner)
+    }
+
+    /// The fields, elements and slices that are taken of a selector.
+    fn modified(&mut self, mut selector: Selector) -> Parse<Selector> {
+        loop {
+            if self.eat(".") {
+                selector = Selector::Field(Box::new(selector), self.name()?);
+            } else if self.eat("[") {
+                let from = if self.is_symbol("..") { None } else { Some(self.value()?) };
+                if self.eat("..") {
+                    let to = if from.is_some() && self.is_symbol("]") { None } else { Some(self.value()?) };
+                    selector = Selector::Slice(Box::new(selector), from, to);
+                } else if let Some(key) = from {
+                    selector = Selector::Element(Box::new(selector), key);
+                }
+                self.expect("]")?;
+            } else {
+                return Ok(selector);
+            }
+        }
+    }
+
     fn simple_selector(&mut self) -> Parse<Selector> {
+        if let Some(constant) = self.constant()? {
+            return Ok(Selector::Term(constant));
+        }
         let is_call = self.symbol_at(self.at + 1, "(");
         match self.peek().clone() {
-            Kind::Word(word) if is_call => match word.as_str() {
-                "count" if self.symbol_at(self.at + 2, "*") => {
-                    self.at += 3;
-                    self.expect(")")?;
-                    Ok(Selector::CountRows)
-                }
-                "count" if self.tokens.get(self.at + 2).is_some_and(|t| t.kind == Kind::Integer("1".into())) => {
-                    self.at += 3;
-                    self.expect(")")?;
-                    Ok(Selector::CountRows)
-                }
-                "writetime" | "maxwritetime" | "ttl" => {
-                    self.at += 2;
-                    let inner = self.selector()?;
-                    self.expect(")")?;
-                    Ok(Selector::Meta(word, Box::new(inner)))
-                }
-                "cast" => {
-                    self.at += 2;
-                    let inner = self.selector()?;
-                    self.expect_word("as")?;
-                    if self.word_at(self.at).is_none_or(|word| CqlType::native(word).is_none()) {
-                        return Err(self.no_viable());
-                    }
-                    let type_name = self.type_name()?;
-                    self.expect(")")?;
-                    Ok(Selector::Cast(Box::new(inner), type_name))
-                }
-                "token" => {
-                    self.next();
-                    self.call(Name { keyspace: None, name: word })
-                }
-                _ => {
-                    let name = self.qualified_name()?;
-                    self.call(name)
-                }
-            },
-            Kind::Word(word) if matches!(word.as_str(), "null" | "true" | "false" | "nan" | "infinity") => {
-                Ok(Selector::Term(self.term()?))
-            }
+            Kind::Word(word) if is_call => self.word_call(&word),
             Kind::Word(_) | Kind::QuotedName(_) => {
                 // `ks.function(…)`, against `udt.field`.
-                if self.symbol_at(self.at + 1, ".") && self.symbol_at(self.at + 3, "(") {
-                    let name = self.qualified_name()?;
-                    return self.call(name);
-                }
-                if is_call {
-                    let name = self.qualified_name()?;
+                if is_call || self.symbol_at(self.at + 1, ".") && self.symbol_at(self.at + 3, "(") {
+                    let name = self.function_name()?;
                     return self.call(name);
                 }
                 Ok(Selector::Column(self.name()?))
             }
-            Kind::End | Kind::Symbol("*" | ")" | "," | ";" | "=") => Err(self.no_viable()),
-            _ => Ok(Selector::Term(self.term()?)),
+            Kind::Symbol("[") => {
+                self.next();
+                let items = if self.is_symbol("]") { Vec::new() } else { self.list(Self::selector)? };
+                self.expect("]")?;
+                Ok(Selector::List(items))
+            }
+            Kind::Symbol("{") => self.selected_braces(),
+            Kind::Symbol("(") => self.selected_parenthesis(),
+            _ => Err(self.no_viable()),
         }
+    }
+
+    /// What looks like the call of a function, by its name.
+    fn word_call(&mut self, word: &str) -> Parse<Selector> {
+        match word {
+            "count" if self.symbol_at(self.at + 2, "*") => {
+                self.at += 3;
+                self.expect(")")?;
+                Ok(Selector::CountRows)
+            }
+            "writetime" | "maxwritetime" | "ttl" => {
+                self.at += 2;
+                let column = Selector::Column(self.name()?);
+                let inner = self.modified(column)?;
+                self.expect(")")?;
+                Ok(Selector::Meta(word.to_owned(), Box::new(inner)))
+            }
+            "cast" => {
+                self.at += 2;
+                let inner = self.selector()?;
+                self.expect_word("as")?;
+                let type_name = self.native_type()?;
+                self.expect(")")?;
+                Ok(Selector::Cast(Box::new(inner), type_name))
+            }
+            "token" => {
+                self.next();
+                self.call(Name { keyspace: None, name: word.to_owned() })
+            }
+            _ => {
+                let name = self.function_name()?;
+                self.call(name)
+            }
+        }
+    }
+
+    fn selected_braces(&mut self) -> Parse<Selector> {
+        self.next();
+        if self.eat("}") {
+            return Ok(Selector::Set(Vec::new()));
+        }
+        let first = self.selector()?;
+        if !self.eat(":") {
+            let mut items = vec![first];
+            while self.eat(",") {
+                items.push(self.selector()?);
+            }
+            self.expect("}")?;
+            return Ok(Selector::Set(items));
+        }
+        let mut entries = vec![(first, self.selector()?)];
+        while self.eat(",") {
+            let key = self.selector()?;
+            self.expect(":")?;
+            entries.push((key, self.selector()?));
+        }
+        self.expect("}")?;
+        Ok(Selector::Entries(entries))
+    }
+
+    /// A type hint before a selector, a tuple, or a selector in parentheses.
+    fn selected_parenthesis(&mut self) -> Parse<Selector> {
+        let start = self.at;
+        self.next();
+        let markers = self.markers.len();
+        if matches!(self.peek(), Kind::Word(_))
+            && let Ok(type_name) = self.type_name()
+            && self.eat(")")
+            && let Ok(inner) = self.deeper(Self::simple_selector)
+        {
+            return Ok(Selector::Hint(type_name, Box::new(inner)));
+        }
+        self.at = start + 1;
+        self.markers.truncate(markers);
+        let items = self.list(Self::selector)?;
+        self.expect(")")?;
+        Ok(Selector::Tuple(items))
     }
 
     fn call(&mut self, name: Name) -> Parse<Selector> {
@@ -237,6 +313,8 @@ impl Parser<'_> {
             self.expect("]")?;
             let op = self.operator()?;
             Relation::Element { column, key, op, term: self.value()? }
+        } else if self.is_symbol(".") {
+            return Err(self.no_viable_from(start));
         } else {
             let op = self.operator()?;
             let at = self.at;

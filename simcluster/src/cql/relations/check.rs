@@ -2,8 +2,9 @@
 
 use super::{Context, Facts, InExpr, Rel, Restrictions, StatementKind, invalid};
 use crate::cql::ast::{InValues, Op, Relation, Term};
-use crate::cql::expr::{Checker, Expr, Receiver};
+use crate::cql::expr::{Expr, Receiver};
 use crate::cql::show;
+use crate::cql::terms::Checker;
 use crate::protocol::ServerError;
 use crate::schema::{Column, ColumnKind, Table};
 use crate::types::CqlType;

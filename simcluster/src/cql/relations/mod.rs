@@ -15,7 +15,6 @@ pub use restrictions::{Context, Facts, Restrictions, StatementKind};
 use super::Bound;
 use super::ast::Op;
 use super::expr::{Env, Expr, check_value};
-use super::functions::Function;
 use super::parser::not_modelled;
 use crate::protocol::ServerError;
 use crate::ring::TokenRange;
@@ -225,10 +224,4 @@ fn in_tuple_values(table: &Table, columns: &[usize], bytes: &Bytes) -> Result<Ve
 
 fn names(table: &Table, columns: &[usize]) -> String {
     columns.iter().map(|i| table.columns[*i].name.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-/// A token function for a table, for selections.
-#[must_use]
-pub fn token_function(table: &Table) -> Function {
-    Function::token(&table.partition_key().iter().map(|c| c.cql_type.clone()).collect::<Vec<_>>())
 }

@@ -4,19 +4,21 @@
 //! computes it for rows.
 
 mod evaluate;
+mod selectable;
 mod selectors;
 
 pub use evaluate::element;
 
 use self::evaluate::meta_value;
-use self::selectors::{Builder, name_of};
+use self::selectors::Builder;
 use super::ast::{Select, Selector};
-use super::expr::{Checker, Env, Expr, Receiver};
+use super::expr::{Env, Expr, Receiver};
 use super::functions::Function;
 use super::parser::not_modelled;
 use super::read::ReadExecution;
 use super::relations::{self, Context, Facts, Rel, StatementKind};
 use super::row::RowView;
+use super::terms::Checker;
 use super::{Action, BindOptions, Bound};
 use crate::protocol::{ColumnSpec, ServerError};
 use crate::schema::{ColumnKind, Table};
@@ -92,10 +94,43 @@ pub enum Selected {
     Aggregate(Function, Box<Selected>),
     /// A field of a user type with so many fields.
     Field(Box<Selected>, usize, usize),
-    /// An element of a map, set or list.
-    Element(Box<Selected>, CqlType, Expr),
-    /// A constant.
+    /// An element of a map or set of a type, at a place; with the name of what it is taken from.
+    Element(Box<Selected>, CqlType, Expr, String),
+    /// The elements of a map or set between two places; with the name of what they are taken from.
+    Slice(Box<Selected>, CqlType, [Option<Expr>; 2], String),
+    /// What is asked about the cell of an element, out of what is known of all cells of the column.
+    MetaOfElement { metas: Box<Selected>, value: Box<Selected>, collection: CqlType, key: Expr, column: String },
+    /// What is asked about the cell of a field.
+    MetaOfField(Box<Selected>, usize),
+    /// `[a, b]`.
+    List(Vec<Selected>),
+    /// `[a, b]` where a vector is needed.
+    Vector(CqlType, Vec<Selected>),
+    /// `{a, b}`.
+    Set(CqlType, Vec<Selected>),
+    /// `{a: b}`.
+    Map(CqlType, Vec<(Selected, Selected)>),
+    /// `(a, b)`, or the fields of a user type.
+    Tuple(Vec<Selected>),
+    /// A constant or a bound value.
     Term(Expr),
+}
+
+impl Meta {
+    /// The function that asks for it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::WriteTime => "writetime",
+            Self::MaxWriteTime => "maxwritetime",
+            Self::Ttl => "ttl",
+        }
+    }
+
+    /// The type of the answer about a value: one for each cell, except for the newest of all.
+    fn result(self, of: &CqlType) -> CqlType {
+        let single = if self == Self::Ttl { CqlType::Int } else { CqlType::Bigint };
+        if of.is_multi_cell() && self != Self::MaxWriteTime { CqlType::list(single, true) } else { single }
+    }
 }
 
 fn invalid(message: impl Into<String>) -> ServerError {
@@ -108,7 +143,7 @@ fn invalid(message: impl Into<String>) -> ServerError {
 ///
 /// As Cassandra.
 pub fn check(checker: &mut Checker<'_>, table: &Arc<Table>, select: &Select) -> Result<SelectPlan, ServerError> {
-    let mut builder = Builder { checker, inputs: Vec::new() };
+    let mut builder = Builder::new(checker);
     let mut selected = Vec::new();
     let mut specs = Vec::new();
     match &select.selectors {
@@ -119,10 +154,10 @@ pub fn check(checker: &mut Checker<'_>, table: &Arc<Table>, select: &Select) -> 
             }
         }
         Some(selectors) => {
-            for (selector, alias) in selectors {
-                let (expr, cql_type) = builder.selector(selector)?;
-                selected.push(expr);
-                specs.push((alias.clone().unwrap_or_else(|| name_of(selector)), cql_type));
+            for (built, (_, alias)) in builder.clause(selectors)?.into_iter().zip(selectors) {
+                selected.push(built.selected);
+                let cql_type = if select.is_json { built.cql_type } else { built.announced };
+                specs.push((alias.clone().unwrap_or(built.name), cql_type));
             }
         }
     }
@@ -167,7 +202,6 @@ pub fn check(checker: &mut Checker<'_>, table: &Arc<Table>, select: &Select) -> 
     let columns: Arc<[ColumnSpec]> = if select.is_json {
         let names: Vec<_> = specs.iter().map(|(name, _)| name.clone()).collect();
         let types: Vec<_> = specs.iter().map(|(_, t)| t.clone()).collect();
-        selected = vec![Selected::Call(Function::cast(&CqlType::Text, &CqlType::Text)?, selected)];
         JsonNames { names, types }.into_columns(table)
     } else {
         specs.into_iter().map(spec).collect()
@@ -238,6 +272,9 @@ impl SelectPlan {
                 }
             }
         };
+        for selected in &self.selected {
+            selected.begin(&env)?;
+        }
         let row_limit = limit(&self.limit, "limit")?;
         let partition_limit = limit(&self.per_partition_limit, "limit")?;
         let tests = relations::bind(&self.table, &self.relations, &env)?;
@@ -285,9 +322,8 @@ impl SelectPlan {
         if !self.is_json {
             return self.selected.iter().map(|s| s.evaluate(rows, env)).collect();
         }
-        let Some(Selected::Call(_, inner)) = self.selected.first() else { return Ok(vec![None]) };
         let mut parts = Vec::new();
-        for (selected, spec) in inner.iter().zip(&self.columns[1..]) {
+        for (selected, spec) in self.selected.iter().zip(&self.columns[1..]) {
             let value = selected.evaluate(rows, env)?;
             parts.push(format!(
                 "{}: {}",
@@ -393,6 +429,10 @@ fn ordering(table: &Table, select: &Select, facts: &Facts) -> Result<bool, Serve
     Ok(reversed)
 }
 
+fn grouped_by_aggregate(name: &str) -> ServerError {
+    invalid(format!("Aggregate functions are not supported within the GROUP BY clause, got: system.{name}"))
+}
+
 /// How many leading primary key columns make a group.
 fn grouping(table: &Table, select: &Select, facts: &Facts) -> Result<Option<usize>, ServerError> {
     if select.group_by.is_empty() {
@@ -401,7 +441,16 @@ fn grouping(table: &Table, select: &Select, facts: &Facts) -> Result<Option<usiz
     let key_len = table.partition_key_len + table.clustering_len;
     let mut next = 0;
     for selector in &select.group_by {
-        let Selector::Column(name) = selector else { return Err(not_modelled("GROUP BY a function")) };
+        let name = match selector {
+            Selector::Column(name) => name,
+            Selector::CountRows => return Err(grouped_by_aggregate("count_rows")),
+            Selector::Call(function, _)
+                if matches!(function.name.as_str(), "count" | "min" | "max" | "sum" | "avg") =>
+            {
+                return Err(grouped_by_aggregate(&function.name));
+            }
+            _ => return Err(not_modelled("GROUP BY a function")),
+        };
         let index = table
             .column_index(name)
             .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
