@@ -33,6 +33,8 @@ pub(super) struct Members {
     /// Nodes that others have replaced: what is still said about them is void.
     replaced: BTreeSet<NodeId>,
     next_round: SimInstant,
+    /// Addresses whose nodes have left or moved, and since when nothing comes from there.
+    vacated: BTreeMap<SocketAddr, SimInstant>,
     /// What clients were told last about each endpoint.
     pub(super) last_status: BTreeMap<SocketAddr, &'static str>,
     pub(super) last_topology: BTreeMap<SocketAddr, &'static str>,
@@ -79,6 +81,7 @@ impl Members {
             alive: BTreeSet::from([config.id]),
             replaced,
             next_round: now.at + std::time::Duration::from_nanos(offset),
+            vacated: BTreeMap::new(),
             last_status: BTreeMap::new(),
             last_topology: BTreeMap::new(),
         };
@@ -211,8 +214,23 @@ impl Node {
                 self.convict(node, outputs);
             }
         }
+        self.tell_of_vacated(now, outputs);
         self.gossip_to_all(outputs);
         self.continue_streams(now, outputs);
+    }
+
+    /// The failure detector goes on watching addresses that were vacated: clients are told of their silence as of any
+    /// other, after they were told what became of the node.
+    fn tell_of_vacated(&mut self, now: Now, outputs: &mut Vec<Output>) {
+        let limit = self.config.failure_detection;
+        let (due, later): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            std::mem::take(&mut self.members.vacated).into_iter().partition(|(_, since)| now.at.since(*since) > limit);
+        self.members.vacated = later;
+        for address in due.into_keys() {
+            if !self.members.owners().any(|(_, state)| state.address == address) {
+                self.notify_status("DOWN", address, outputs);
+            }
+        }
     }
 
     /// A peer is down.
@@ -270,9 +288,11 @@ impl Node {
             return;
         }
         let restarted = known.as_ref().is_some_and(|known| known.generation != state.generation);
-        if restarted {
+        if restarted && known.as_ref().is_some_and(|known| known.address == state.address) {
             // A restart between two rounds is a failure all the same: connections to the old process are gone.
             self.convict(node, outputs);
+        } else if restarted && self.members.alive.remove(&node) {
+            outputs.push(Output::Observed(Observation::Liveness { peer: node, alive: false }));
         }
         let schema_changed = known.as_ref().is_none_or(|known| known.schema_version != state.schema_version);
         self.members.peers.entry(node).or_default().state = Some(state.clone());
@@ -286,7 +306,7 @@ impl Node {
         if is_news || schema_changed {
             self.store_peer(now, known.as_deref(), state);
         }
-        self.notify_change(known.as_deref(), state, outputs);
+        self.notify_change(now, known.as_deref(), state, outputs);
         if is_direct {
             self.handle_heartbeat(now, node, state, is_news, outputs);
         }
@@ -384,20 +404,22 @@ impl Node {
         }
     }
 
-    /// Tells clients what a peer's new state means for the ring.
-    fn notify_change(&mut self, known: Option<&GossipState>, state: &GossipState, outputs: &mut Vec<Output>) {
+    /// Tells clients what a peer's new state means for the ring. A node that has moved is a new one for them: Cassandra
+    /// forgets the old address without a word.
+    fn notify_change(&mut self, now: Now, known: Option<&GossipState>, state: &GossipState, outputs: &mut Vec<Output>) {
         let old = known.filter(|known| owns_tokens(known.status));
         let is_member = owns_tokens(state.status);
         if let Some(old) = old {
             let is_same = old.address == state.address && old.host_id == state.host_id;
             if !is_member || !is_same {
-                self.notify_status("DOWN", old.address, outputs);
+                self.members.vacated.insert(old.address, now.at);
+            }
+            if !is_member {
                 self.notify_topology("REMOVED_NODE", old.address, outputs);
+            } else if !is_same {
+                self.notify_topology("NEW_NODE", state.address, outputs);
             } else if old.tokens != state.tokens {
                 self.notify_topology("MOVED_NODE", state.address, outputs);
-            }
-            if is_member && !is_same {
-                self.notify_topology("NEW_NODE", state.address, outputs);
             }
         } else if is_member {
             self.notify_topology("NEW_NODE", state.address, outputs);

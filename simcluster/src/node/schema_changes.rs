@@ -34,8 +34,9 @@ impl Node {
             return Ok(Answer::Void);
         };
         let new = self.apply_schema(now, &mutations);
-        // A type that changes, changes the types and tables that are made of it; clients are told of each.
-        let events = if (event.change, event.target) == ("UPDATED", "TYPE") {
+        // A type that changes, changes the types and tables that are made of it, and with a keyspace all that is in it
+        // goes; clients are told of each.
+        let events = if matches!((event.change, event.target), ("UPDATED", "TYPE") | ("DROPPED", "KEYSPACE")) {
             diff(&self.schema, &new)
         } else {
             vec![event.clone()]

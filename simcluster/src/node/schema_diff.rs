@@ -7,13 +7,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The changes from `old` to `new`: what is created after its keyspace, what is dropped before it.
-///
-/// A keyspace that is dropped is told as one change, whatever was in it.
 pub(super) fn diff(old: &Schema, new: &Schema) -> Vec<SchemaChangeEvent> {
     let mut events = Vec::new();
     for (name, keyspace) in &old.keyspaces {
         match new.keyspaces.get(name) {
-            None => events.push(event("DROPPED", "KEYSPACE", name, "")),
+            None => drop_keyspace(keyspace, &mut events),
             Some(changed) if !Arc::ptr_eq(keyspace, changed) => diff_keyspace(keyspace, changed, &mut events),
             Some(_) => {}
         }
@@ -30,6 +28,17 @@ pub(super) fn diff(old: &Schema, new: &Schema) -> Vec<SchemaChangeEvent> {
         }
     }
     events
+}
+
+/// Cassandra tells of all that goes with a keyspace, in this order.
+fn drop_keyspace(old: &Keyspace, events: &mut Vec<SchemaChangeEvent>) {
+    let name = old.name.as_str();
+    let empty = BTreeMap::new();
+    diff_functions(&old.aggregates, &BTreeMap::new(), "AGGREGATE", name, events);
+    diff_functions(&old.functions, &BTreeMap::new(), "FUNCTION", name, events);
+    diff_maps(&old.tables, &empty, is_same_table, "TABLE", name, events);
+    diff_maps(&old.types, &BTreeMap::new(), |a, b| a == b, "TYPE", name, events);
+    events.push(event("DROPPED", "KEYSPACE", name, ""));
 }
 
 fn diff_keyspace(old: &Keyspace, new: &Keyspace, events: &mut Vec<SchemaChangeEvent>) {
@@ -137,10 +146,10 @@ mod tests {
     }
 
     #[test]
-    fn keyspaces_come_before_their_tables_and_drops_are_one_event() {
+    fn keyspaces_are_created_before_their_tables_and_dropped_after_them() {
         let (empty, full) = (Schema::default(), schema(&[("a", table(1)), ("b", table(2))], true));
         assert_eq!(told(&empty, &full), ["CREATED KEYSPACE ", "CREATED TABLE a", "CREATED TABLE b"]);
-        assert_eq!(told(&full, &empty), ["DROPPED KEYSPACE "]);
+        assert_eq!(told(&full, &empty), ["DROPPED TABLE a", "DROPPED TABLE b", "DROPPED KEYSPACE "]);
         assert!(told(&full, &full.clone()).is_empty());
     }
 

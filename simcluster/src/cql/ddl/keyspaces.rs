@@ -67,7 +67,8 @@ impl Change<'_> {
         if if_exists && !self.schema.keyspaces.contains_key(name) {
             return Ok(None);
         }
-        let mut keyspace = Keyspace::clone(self.existing_keyspace(name)?);
+        let before = self.existing_keyspace(name)?;
+        let mut keyspace = Keyspace::clone(before);
         if is_system(name) && !matches!(name, "system_auth" | "system_distributed" | "system_traces") {
             return Err(ServerError::Unauthorized(format!("{name} keyspace is not user-modifiable.")));
         }
