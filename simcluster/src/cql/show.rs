@@ -1,7 +1,7 @@
 //! Terms, types and relations as messages show them.
 
 use super::ast::{InValues, Op, Relation, Term, TypeName};
-use crate::types::quote_name;
+use crate::types::{CqlType, quote_name};
 
 /// A term as messages show it.
 #[must_use]
@@ -36,6 +36,24 @@ pub fn term(shown: &Term) -> String {
 
 fn terms(shown: &[Term]) -> String {
     shown.iter().map(term).collect::<Vec<_>>().join(", ")
+}
+
+/// A type as it was written, with the keyspace of user types.
+#[must_use]
+pub fn type_name_in(shown: &TypeName, keyspace: &str) -> String {
+    let inner = |shown: &TypeName| type_name_in(shown, keyspace);
+    match shown {
+        TypeName::Named(name) if name.keyspace.is_none() && CqlType::native(&name.name).is_none() => {
+            format!("{keyspace}.{}", name.name)
+        }
+        TypeName::Named(_) => type_name(shown),
+        TypeName::List(element) => format!("list<{}>", inner(element)),
+        TypeName::Set(element) => format!("set<{}>", inner(element)),
+        TypeName::Map(key, value) => format!("map<{}, {}>", inner(key), inner(value)),
+        TypeName::Tuple(parts) => format!("tuple<{}>", parts.iter().map(inner).collect::<Vec<_>>().join(", ")),
+        TypeName::Frozen(of) => format!("frozen<{}>", inner(of)),
+        TypeName::Vector(element, dimensions) => format!("vector<{}, {dimensions}>", inner(element)),
+    }
 }
 
 /// A type as it was written.

@@ -300,6 +300,8 @@ fn default_mask(cql_type: &CqlType) -> Result<Bytes, ServerError> {
         T::Blob => "",
         T::Timestamp | T::Time => "0",
         T::Date => "1970-01-01",
+        T::Inet => "0.0.0.0",
+        T::Duration => return Ok(codec::encode_duration(0, 0, 0)),
         T::Uuid => "00000000-0000-0000-0000-000000000000",
         T::Timeuuid => return Ok(calendar::timeuuid_bound(0, false)),
         collection if collection.is_collection() => return Ok(codec::join_collection(0, &[])),

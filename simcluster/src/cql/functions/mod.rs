@@ -15,7 +15,7 @@ use numbers::Math;
 pub use numbers::{OPERATORS, Operator};
 pub use resolve::{Argument, Call, resolve, shown_name};
 
-use crate::types::{CqlType, text};
+use crate::types::{CqlType, quote_name, text};
 use bytes::Bytes;
 
 /// A function with its types resolved.
@@ -144,7 +144,7 @@ impl Function {
     /// Name and types, as messages list overloads.
     #[must_use]
     pub fn signature(&self) -> String {
-        format!("{} : ({}) -> {}", self.full_name(), shown_types(&self.arguments), self.result)
+        format!("system.{} : ({}) -> {}", quote_name(&self.name), shown_types(&self.arguments), self.result)
     }
 
     /// How a result column or a message shows a call.

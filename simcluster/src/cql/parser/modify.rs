@@ -34,6 +34,7 @@ impl Parser<'_> {
                 Vec::new()
             } else {
                 let terms = self.list(Self::value)?;
+                self.expect_end_of_term(")")?;
                 self.expect(")")?;
                 terms
             };
@@ -57,10 +58,17 @@ impl Parser<'_> {
         }
         self.expect_word("set")?;
         let assignments = self.list(Self::assignment)?;
+        self.expect_end_of_term("where")?;
         self.expect_word("where")?;
         let relations = self.relations()?;
         let condition = self.condition()?;
         Ok(Modification { table, kind: ModificationKind::Update(assignments), using, relations, condition })
+    }
+
+    /// A term could go on with an operator: what is neither one nor the given end fits no alternative.
+    fn expect_end_of_term(&self, end: &str) -> Parse<()> {
+        let ends = self.is_symbol(end) || self.is_word(end) || *self.peek() == Kind::End;
+        if ends { Ok(()) } else { Err(self.no_viable()) }
     }
 
     pub(super) fn delete(&mut self) -> Parse<Modification> {

@@ -5,6 +5,7 @@ use super::{Parse, Parser};
 use crate::cql::ast::{InValues, Name, Op, Relation, Select, Selector, Statement, Term};
 use crate::cql::functions::NEGATION;
 use crate::cql::lexer::Kind;
+use crate::protocol::ServerError;
 
 impl Parser<'_> {
     pub(super) fn select(&mut self) -> Parse<Statement> {
@@ -121,18 +122,28 @@ impl Parser<'_> {
             if self.eat(".") {
                 selector = Selector::Field(Box::new(selector), self.name()?);
             } else if self.eat("[") {
-                let from = if self.is_symbol("..") { None } else { Some(self.value()?) };
-                if self.eat("..") {
-                    let to = if from.is_some() && self.is_symbol("]") { None } else { Some(self.value()?) };
-                    selector = Selector::Slice(Box::new(selector), from, to);
-                } else if let Some(key) = from {
-                    selector = Selector::Element(Box::new(selector), key);
-                }
-                self.expect("]")?;
+                // Cassandra's parser goes back and tells of the bracket; how much it had read then is not modelled.
+                let part = self.part(selector).map_err(|error| match error {
+                    ServerError::Syntax(_) => super::not_modelled("a malformed part of a collection"),
+                    other => other,
+                });
+                selector = part?;
             } else {
                 return Ok(selector);
             }
         }
+    }
+
+    /// An element or a slice, up to the closing bracket.
+    fn part(&mut self, of: Selector) -> Parse<Selector> {
+        let from = if self.is_symbol("..") { None } else { Some(self.value()?) };
+        let is_slice = self.eat("..");
+        let to = if !is_slice || from.is_some() && self.is_symbol("]") { None } else { Some(self.value()?) };
+        self.expect("]")?;
+        Ok(match from {
+            Some(key) if !is_slice => Selector::Element(Box::new(of), key),
+            from => Selector::Slice(Box::new(of), from, to),
+        })
     }
 
     fn simple_selector(&mut self) -> Parse<Selector> {
@@ -235,6 +246,8 @@ impl Parser<'_> {
         self.at = start + 1;
         self.markers.truncate(markers);
         let items = self.list(Self::selector)?;
+        // Whether a type was in the parentheses was seen from what follows them.
+        self.seen = self.seen.max(self.at + 1);
         self.expect(")")?;
         Ok(Selector::Tuple(items))
     }

@@ -211,7 +211,7 @@ impl Parser<'_> {
         if self.eat(close) {
             return Ok(Vec::new());
         }
-        let terms = self.list(Self::term)?;
+        let terms = self.list(Self::value)?;
         self.expect(close)?;
         Ok(terms)
     }

@@ -106,7 +106,7 @@ impl Selected {
             }
             Self::MetaOfField(metas, index) => nth(metas.evaluate(rows, env)?, *index),
             Self::List(items) => {
-                let values = not_null(each(items)?)?;
+                let values = each(items)?;
                 Some(codec::join_collection(values.len(), &values))
             }
             Self::Vector(cql_type, items) => {

@@ -97,7 +97,7 @@ pub(super) fn prepare(checker: &Checker<'_>, selector: &Selector) -> Result<Sele
         Selector::Slice(of, from, to) => Selectable::Slice(inner(of)?, from.clone(), to.clone()),
         Selector::Hint(type_name, of) => {
             let cql_type = checker.resolve_type(type_name)?.freeze();
-            Selectable::Hint(show::type_name(type_name), cql_type, inner(of)?)
+            Selectable::Hint(show::type_name_in(type_name, &checker.table.keyspace), cql_type, inner(of)?)
         }
         Selector::List(items) => Selectable::List(each(items)?),
         Selector::Set(items) => Selectable::Set(each(items)?),
@@ -184,11 +184,18 @@ impl Selectable {
                 Fit::Weak
             }
             (Self::Entries(_), _) => return Err(fails_inside("a map selector")),
-            (Self::Tuple(items), CqlType::Tuple(types)) => {
+            (Self::Tuple(items), CqlType::Tuple(_) | CqlType::Udt { .. })
+                if items.len() > 1 || matches!(receiver, CqlType::Tuple(_)) =>
+            {
+                let types: Vec<&CqlType> = match receiver {
+                    CqlType::Tuple(types) => types.iter().collect(),
+                    CqlType::Udt { definition, .. } => definition.fields.iter().map(|(_, t)| t).collect(),
+                    _ => Vec::new(),
+                };
                 if items.len() > types.len() {
                     return Ok(Fit::No);
                 }
-                match Fit::worst(items.iter().zip(types.iter()).map(|(item, t)| item.fit(checker, t)))? {
+                match Fit::worst(items.iter().zip(types).map(|(item, t)| item.fit(checker, t)))? {
                     Fit::No => Fit::No,
                     Fit::Exact | Fit::Weak => Fit::Weak,
                 }

@@ -355,17 +355,17 @@ impl<'a, 'b> Builder<'a, 'b> {
     ) -> Result<Built, ServerError> {
         let is_tuple = |t: &CqlType| matches!(t, CqlType::Tuple(_));
         if let ([only], false) = (items, wanted.is_some_and(is_tuple)) {
-            // What is in parentheses has no type of its own: it must be said, or be needed.
-            let known = wanted.cloned().or_else(|| only.exact_type(self.checker));
-            if known.is_none() {
-                self.needed_type(selectable, None)?;
-            }
-            let inner = self.build(only, known.as_ref())?;
+            // What is in parentheses has no type of its own, even if it has one without them.
+            self.needed_type(selectable, wanted)?;
+            let inner = self.build(only, wanted)?;
             return Ok(Built { name: format!("({})", inner.name), ..inner });
         }
         let cql_type = self.needed_type(selectable, wanted)?;
-        let CqlType::Tuple(types) = &cql_type else {
-            return Err(not_modelled("a tuple selector where Cassandra fails with an internal error"));
+        let types: Vec<CqlType> = match &cql_type {
+            CqlType::Tuple(types) => types.to_vec(),
+            // A user type is a tuple with names.
+            CqlType::Udt { definition, .. } => definition.fields.iter().map(|(_, t)| t.clone()).collect(),
+            _ => return Err(not_modelled("a tuple selector where Cassandra fails with an internal error")),
         };
         let mut selected = Vec::new();
         let mut names = Vec::new();
@@ -386,16 +386,19 @@ impl<'a, 'b> Builder<'a, 'b> {
         let inner = self.build(of, None)?;
         let cql_type = kind.result(&inner.cql_type);
         let name = format!("{}({})", kind.name(), inner.name);
-        let whole = self.input(Input::Meta(kind, index));
+        // A part has one cell: the newest of its write times is the only one.
+        let is_whole = matches!(of, Selectable::Column(_));
+        let asked = if kind == Meta::MaxWriteTime && !is_whole { Meta::WriteTime } else { kind };
+        let whole = self.input(Input::Meta(asked, index));
         let selected = match (of, inner.selected) {
             (Selectable::Column(_), _) => whole,
             (Selectable::Element(inner_of, _), Selected::Element(value, collection, key, column))
-                if matches!(**inner_of, Selectable::Column(_)) && kind != Meta::MaxWriteTime =>
+                if matches!(**inner_of, Selectable::Column(_)) =>
             {
                 Selected::MetaOfElement { metas: Box::new(whole), value, collection, key, column }
             }
             (Selectable::Field(inner_of, _), Selected::Field(value, place, _))
-                if matches!(**inner_of, Selectable::Column(_)) && kind != Meta::MaxWriteTime =>
+                if matches!(**inner_of, Selectable::Column(_)) =>
             {
                 let is_multi_cell = self.checker.table.columns[index].cql_type.is_multi_cell();
                 drop(value);

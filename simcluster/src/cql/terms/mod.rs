@@ -244,8 +244,11 @@ impl Checker<'_> {
                 receiver.name
             )));
         }
-        let read_as = if kind == "HEX" { &CqlType::Blob } else { target };
-        let bytes = text::from_text(read_as, &written).map_err(invalid)?;
+        if kind == "HEX" {
+            // Its bytes are taken as they are, also where a `tinyint` has room for one.
+            return text::from_text(&CqlType::Blob, &written).map_err(invalid);
+        }
+        let bytes = text::from_text(target, &written).map_err(invalid)?;
         validate::validate(target, &bytes).map_err(invalid)?;
         Ok(bytes)
     }
