@@ -3,6 +3,8 @@
 //! What is drawn has a definite answer: no clock, no random function, no expiring TTL. Values come from small pools, so
 //! that reads find what writes wrote and conditions are met about as often as not.
 
+mod statements;
+
 use super::script::Script;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
@@ -31,7 +33,7 @@ pub fn from_statements(seed: u64, statements: &[String]) -> Script {
 const STATEMENTS: usize = 40;
 
 /// Types of keys and plain columns with values of them; the last value of each is wrong.
-const SCALARS: [(&str, &[&str]); 17] = [
+const SCALARS: [(&str, &[&str]); 19] = [
     ("int", &["0", "1", "2", "-1", "2147483647", "2147483648"]),
     ("bigint", &["0", "1", "-9223372036854775808", "7", "9223372036854775808"]),
     ("text", &["'a'", "'b'", "''", "'it''s'", "'ž'", "5"]),
@@ -49,7 +51,12 @@ const SCALARS: [(&str, &[&str]); 17] = [
     ("inet", &["'127.0.0.1'", "'::1'", "'x'"]),
     ("date", &["'2024-02-29'", "'1969-12-31'", "'2024-02-30'"]),
     ("timestamp", &["'2024-02-29T12:34:56.789Z'", "0", "-1", "'x'"]),
+    ("time", &["'12:34:56'", "'00:00:00.000000001'", "0", "'25:00:00'"]),
+    ("duration", &["1d", "2h30m", "-1mo2d", "PT5S", "'x'"]),
 ];
+
+/// Which of the scalar types no key and no set can have.
+const DURATION: usize = 18;
 
 #[derive(Clone, Debug)]
 enum Kind {
@@ -119,7 +126,14 @@ impl Generator {
     }
 
     fn key_column(&mut self, name: String) -> Column {
-        let kind = if self.chance(85) { Kind::Scalar(self.below(SCALARS.len())) } else { self.kind() };
+        let kind = if self.chance(85) { Kind::Scalar(self.below(DURATION)) } else { self.kind() };
+        // A key without durations, so that the table comes to be.
+        let kind = match kind {
+            Kind::List(of) => Kind::List(of % DURATION),
+            Kind::Map(key, of) => Kind::Map(key, of % DURATION),
+            Kind::Tuple(first, second) => Kind::Tuple(first % DURATION, second % DURATION),
+            kind => kind,
+        };
         Column { name, kind, is_frozen: true, is_static: false }
     }
 
@@ -127,8 +141,8 @@ impl Generator {
         let scalar = self.below(SCALARS.len());
         match self.below(12) {
             0 => Kind::List(scalar),
-            1 => Kind::Set(scalar),
-            2 => Kind::Map(scalar, self.below(SCALARS.len())),
+            1 => Kind::Set(scalar % DURATION),
+            2 => Kind::Map(scalar % DURATION, self.below(SCALARS.len())),
             3 => Kind::Tuple(scalar, self.below(SCALARS.len())),
             4 => Kind::Udt,
             _ => Kind::Scalar(scalar),
@@ -136,22 +150,30 @@ impl Generator {
     }
 
     fn statements(&mut self) -> Vec<String> {
-        let mut statements = vec!["CREATE TYPE u (x int, y text)".to_string(), self.create_table()];
+        let mut statements = vec![
+            "CREATE TYPE u (x int, y text)".to_string(),
+            self.create_table(),
+            "CREATE TABLE n (k int, c int, n counter, s counter static, PRIMARY KEY (k, c))".to_string(),
+        ];
         if self.chance(30) {
             let column = self.any_column();
             statements.push(format!("CREATE INDEX i ON t ({})", column.name));
         }
         for _ in 0..STATEMENTS {
-            let statement = match self.below(20) {
+            let statement = match self.below(24) {
                 0..8 => self.insert(),
-                8..10 => self.update(),
-                10..12 => self.delete(),
-                12 => self.batch(),
+                8..11 => self.update(),
+                11..13 => self.delete(),
+                13 => self.batch(),
+                14 => self.counter(),
+                15 => self.prepared(),
+                16 if self.chance(30) => self.change_table(),
                 _ => self.select(),
             };
             statements.push(statement);
         }
         statements.push("SELECT * FROM t".into());
+        statements.push("SELECT * FROM n".into());
         statements
     }
 
@@ -215,156 +237,6 @@ impl Generator {
     fn scalars(&mut self, of: usize) -> String {
         let values: Vec<String> = (0..self.below(4)).map(|_| self.scalar(of)).collect();
         values.join(", ")
-    }
-
-    fn using(&mut self, with_ttl: bool) -> String {
-        match self.below(10) {
-            0 => format!(" USING TIMESTAMP {}", 1 + self.below(5)),
-            1 if with_ttl => " USING TTL 1000000".into(),
-            2 if with_ttl => format!(" USING TTL 1000000 AND TIMESTAMP {}", self.below(5)),
-            _ => String::new(),
-        }
-    }
-
-    fn insert(&mut self) -> String {
-        let keys: Vec<Column> = self.partition.iter().chain(&self.clustering).cloned().collect();
-        let mut columns = keys;
-        if self.chance(3) {
-            columns.remove(self.below(columns.len()));
-        }
-        for column in self.others.clone() {
-            if self.chance(70) {
-                columns.push(column);
-            }
-        }
-        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        let names = names.join(", ");
-        let values: Vec<String> = columns.iter().map(|column| self.value(&column.kind)).collect();
-        let condition = if self.chance(10) { " IF NOT EXISTS" } else { "" };
-        format!("INSERT INTO t ({names}) VALUES ({}){condition}{}", values.join(", "), self.using(true))
-    }
-
-    fn update(&mut self) -> String {
-        let column = self.other_column();
-        let name = &column.name;
-        let value = self.value(&column.kind);
-        let set = match column.kind {
-            Kind::List(_) | Kind::Set(_) | Kind::Map(..) if self.chance(50) => format!("{name} = {name} + {value}"),
-            Kind::Map(key, of) if self.chance(50) => format!("{name}[{}] = {}", self.scalar(key), self.scalar(of)),
-            Kind::List(of) if self.chance(40) => format!("{name}[{}] = {}", self.below(3), self.scalar(of)),
-            Kind::List(_) | Kind::Set(_) if self.chance(50) => format!("{name} = {name} - {value}"),
-            Kind::Udt if self.chance(50) => format!("{name}.x = {}", self.scalar(0)),
-            _ => format!("{name} = {value}"),
-        };
-        let mut place = self.key(false);
-        if column.is_static && self.chance(70) {
-            place = self.partition_key();
-        }
-        format!("UPDATE t{} SET {set} WHERE {place}{}", self.using(true), self.condition())
-    }
-
-    fn condition(&mut self) -> String {
-        if !self.chance(20) {
-            return String::new();
-        }
-        if self.chance(30) {
-            return " IF EXISTS".into();
-        }
-        let column = self.other_column();
-        let operator = self.pick(&["=", "=", "!=", "<", ">="]);
-        format!(" IF {} {operator} {}", column.name, self.value(&column.kind))
-    }
-
-    fn delete(&mut self) -> String {
-        let column = if self.chance(50) { self.other_column().name } else { String::new() };
-        let using = self.using(false);
-        let place = if column.is_empty() { self.key(true) } else { self.key(false) };
-        let condition = if using.is_empty() { self.condition() } else { String::new() };
-        format!("DELETE {column} FROM t{using} WHERE {place}{condition}").replace("DELETE  ", "DELETE ")
-    }
-
-    fn batch(&mut self) -> String {
-        let statements: Vec<String> = (0..1 + self.below(3))
-            .map(|_| if self.chance(70) { self.insert() } else { self.update() })
-            .map(|statement| format!("{statement}; "))
-            .collect();
-        format!("BEGIN {}BATCH {}APPLY BATCH", self.pick(&["", "UNLOGGED "]), statements.concat())
-    }
-
-    fn partition_key(&mut self) -> String {
-        let columns = self.partition.clone();
-        let parts: Vec<String> = columns.iter().map(|c| format!("{} = {}", c.name, self.value(&c.kind))).collect();
-        parts.join(" AND ")
-    }
-
-    /// A primary key; with `may_stop`, perhaps only its beginning, perhaps with a slice at the end.
-    fn key(&mut self, may_stop: bool) -> String {
-        let mut parts = vec![self.partition_key()];
-        for column in self.clustering.clone() {
-            if may_stop && self.chance(40) {
-                if self.chance(50) {
-                    let operator = self.pick(&["<", "<=", ">", ">="]);
-                    parts.push(format!("{} {operator} {}", column.name, self.value(&column.kind)));
-                }
-                break;
-            }
-            if self.chance(10) {
-                let values = [self.value(&column.kind), self.value(&column.kind)].join(", ");
-                parts.push(format!("{} IN ({values})", column.name));
-            } else {
-                parts.push(format!("{} = {}", column.name, self.value(&column.kind)));
-            }
-        }
-        parts.join(" AND ")
-    }
-
-    fn select(&mut self) -> String {
-        let column = self.any_column();
-        let name = &column.name;
-        let selected = match self.below(14) {
-            0 => "count(*)".into(),
-            1 => format!("max({name}), min({name})"),
-            2 => format!("sum({name})"),
-            3 => format!("writetime({name})"),
-            4 => "JSON *".into(),
-            5 => format!("to_json({name})"),
-            6 => format!("CAST({name} AS text)"),
-            7 => format!("token({})", self.partition.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")),
-            8 => format!("DISTINCT {}", self.partition.iter().map(|c| c.name.as_str()).collect::<Vec<_>>().join(", ")),
-            9 => format!("{name} AS x, count({name})"),
-            _ => "*".into(),
-        };
-        let place = match self.below(6) {
-            0 | 1 => String::new(),
-            2 => {
-                let column = self.any_column();
-                let operator = self.pick(&["=", "=", ">", "<=", "CONTAINS", "IN", "!="]);
-                let value = self.value(&column.kind);
-                let value = if operator == "IN" { format!("({value})") } else { value };
-                format!(" WHERE {} {operator} {value}", column.name)
-            }
-            3 => format!(" WHERE {}", self.partition_key()),
-            _ => format!(" WHERE {}", self.key(true)),
-        };
-        let mut tail = String::new();
-        if self.chance(10) {
-            tail += &format!(" GROUP BY {}", self.partition[0].name);
-        }
-        if !self.clustering.is_empty() && self.chance(20) {
-            let direction = self.pick(&["ASC", "DESC"]);
-            tail += &format!(" ORDER BY {} {direction}", self.clustering[0].name);
-        }
-        if self.chance(15) {
-            tail += &format!(" PER PARTITION LIMIT {}", self.below(3));
-        }
-        if self.chance(20) {
-            tail += &format!(" LIMIT {}", self.below(4));
-        }
-        if self.chance(60) {
-            tail += " ALLOW FILTERING";
-        }
-        let page = if self.chance(15) { format!("--@ page {}\n", 1 + self.below(3)) } else { String::new() };
-        format!("{page}SELECT {selected} FROM t{place}{tail}")
     }
 }
 

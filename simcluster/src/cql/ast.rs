@@ -188,6 +188,21 @@ pub enum Assignment {
     Prepend(String, Term),
 }
 
+impl Assignment {
+    /// The column it is about.
+    #[must_use]
+    pub fn column(&self) -> &str {
+        match self {
+            Self::Set(column, _)
+            | Self::Element(column, ..)
+            | Self::Field(column, ..)
+            | Self::Add(column, _)
+            | Self::Subtract(column, _)
+            | Self::Prepend(column, _) => column,
+        }
+    }
+}
+
 /// What DELETE deletes; nothing named is the row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deletion {

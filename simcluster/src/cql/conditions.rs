@@ -210,6 +210,13 @@ impl CheckedIf {
     /// As Cassandra: unset or null where a value is needed.
     pub fn bind(&self, table: &Table, env: &Env<'_>) -> Result<Vec<BoundCondition>, ServerError> {
         let Self::Columns(conditions) = self else { return Ok(Vec::new()) };
+        // Some comparisons fail when they are made; of several conditions it is chance which one is looked at first.
+        let only_if_alone = |error: ServerError| match &error {
+            ServerError::Invalid(message) if conditions.len() > 1 && fails_late(message) => {
+                not_modelled("which of several conditions is looked at first, where one of them fails")
+            }
+            _ => error,
+        };
         conditions
             .iter()
             .map(|condition| {
@@ -225,15 +232,20 @@ impl CheckedIf {
                             CqlType::Map { value, .. } => value.as_ref().clone(),
                             other => other.clone(),
                         };
-                        (BoundPath::Element(bind_key(t, key, env)?), found)
+                        (BoundPath::Element(bind_key(t, key, env).map_err(only_if_alone)?), found)
                     }
                     (Path::Field(..), t) => (BoundPath::Whole, t.clone()),
                 };
-                let test = bind_test(&condition.test, &cql_type, env)?;
+                let test = bind_test(&condition.test, &cql_type, env).map_err(only_if_alone)?;
                 Ok(BoundCondition { column: condition.column, path, cql_type, test })
             })
             .collect()
     }
+}
+
+/// Whether an error is one of making a comparison, not of giving it its values.
+fn fails_late(message: &str) -> bool {
+    message.starts_with("Invalid comparison with ") || message.starts_with("Invalid negative list index")
 }
 
 /// The key of a map or the index of a list.

@@ -9,7 +9,7 @@ use super::relations;
 use super::select::{self, SelectPlan};
 use super::terms::Checker;
 use super::write::{check_batch, combine};
-use super::{Action, Answer, BatchType, BindOptions, Bound, Prepared, SchemaStatement, describe};
+use super::{Action, Answer, BatchType, BindOptions, Bound, Prepared, SchemaStatement, describe, transactions};
 use crate::protocol::{ColumnSpec, ServerError};
 use crate::schema::{Schema, Table};
 use std::collections::BTreeMap;
@@ -210,8 +210,12 @@ impl Prepared {
                 let timestamp = timestamp.as_ref().map(|expr| env.value(expr)).transpose()?.flatten();
                 let timestamp = timestamp.map(|bytes| crate::types::text::integer(&bytes));
                 let mut writes = Vec::new();
+                let is_conditional = plans.iter().any(|plan| !plan.condition.is_none());
                 for plan in plans {
                     writes.extend(plan.bind(&env, timestamp)?);
+                    if is_conditional {
+                        transactions::check_places(&writes, true)?;
+                    }
                 }
                 combine(writes, Some(*kind), options.unix_seconds)?
             }
@@ -281,11 +285,15 @@ pub fn bind_batch(
         plans.push(plan.clone());
     }
     check_batch(batch_type, &plans.iter().collect::<Vec<_>>(), false)?;
+    let is_conditional = plans.iter().any(|plan| !plan.condition.is_none());
     let mut writes: Vec<BoundWrite> = Vec::new();
     for (place, (plan, (_, values))) in plans.iter().zip(statements).enumerate() {
         // Every statement has its own range of numbers for list elements and functions.
         let own = BindOptions { entropy: options.entropy.wrapping_add(place as u64), ..options.clone() };
         writes.extend(plan.bind(&Env::new(values, &own), None)?);
+        if is_conditional {
+            transactions::check_places(&writes, true)?;
+        }
     }
     combine(writes, Some(batch_type), options.unix_seconds)
 }

@@ -5,6 +5,7 @@
 
 use super::expr::Env;
 use super::paging::PagingState;
+use super::parser::not_modelled;
 use super::relations::Plan;
 use super::row::RowView;
 use super::select::SelectPlan;
@@ -50,6 +51,8 @@ pub struct ReadExecution {
     group_end: Option<PagingState>,
     /// Whether a row was seen that begins the next page.
     page_ended: bool,
+    /// Whether the last partition that was named has no row left for any page.
+    has_all_of_partition: bool,
 }
 
 /// Rows that become one row of the answer.
@@ -95,6 +98,9 @@ impl ReadExecution {
         if wanted.slices.as_ref().is_some_and(Vec::is_empty) {
             queue.clear();
         }
+        if plan.group_len.is_some() && table.clustering_len == 0 {
+            check_groups_of_partitions(&queue, page.is_some(), state.is_some())?;
+        }
         if let Some(state) = &state {
             let is_done = |command: &ReadCommand| match &command.target {
                 ReadTarget::Partition(key) => *key != state.position.key,
@@ -128,6 +134,7 @@ impl ReadExecution {
             next_page: None,
             group_end: None,
             page_ended: false,
+            has_all_of_partition: false,
             plan,
         })
     }
@@ -175,6 +182,8 @@ impl ReadExecution {
                 break;
             }
         }
+        let is_one_partition = matches!(command.target, ReadTarget::Partition(_)) && self.queue.is_empty();
+        self.has_all_of_partition = is_one_partition && self.in_partition >= self.rows_of_partition_max();
         if self.is_full() {
             if self.plan.is_aggregate {
                 self.next_page = self.group_end.clone().filter(|state| state.remaining > 0);
@@ -183,7 +192,7 @@ impl ReadExecution {
             }
             // With LIMIT reached nothing follows; with the page full something may.
             let more = truncated_at.is_some() || !self.queue.is_empty() || self.has_rows_left(&answer.partitions);
-            if self.remaining == 0 || !more {
+            if self.remaining == 0 || self.has_all_of_partition || !more {
                 self.next_page = None;
             }
             self.queue.clear();
@@ -230,6 +239,7 @@ impl ReadExecution {
         // A page full of groups may be followed by another, though by an empty one.
         let next_page =
             if plan.group_len.is_some() { self.group_end.filter(|s| s.remaining > 0) } else { self.next_page };
+        let next_page = next_page.filter(|_| !self.has_all_of_partition);
         let paging_state = next_page.map(|state| state.encode());
         Ok(ResultRows { columns: plan.result_columns(), rows, paging_state })
     }
@@ -239,6 +249,11 @@ impl ReadExecution {
         !self.sorts
             && !is_one_group
             && (self.page_ended || !self.plan.is_aggregate && (self.room == 0 || self.remaining == 0))
+    }
+
+    /// How many rows a partition can answer at most.
+    fn rows_of_partition_max(&self) -> u32 {
+        if self.plan.table.clustering_len == 0 { 1 } else { self.partition_limit }
     }
 
     fn has_rows_left(&self, partitions: &[(PartitionKey, Partition)]) -> bool {
@@ -372,6 +387,26 @@ impl ReadExecution {
         });
         self.next_page.clone_from(&self.group_end);
     }
+}
+
+/// Refuses pages of groups where a group is a partition of one row.
+///
+/// # Errors
+///
+/// As Cassandra, which does not understand its own paging states of scans; several partitions by name share a page.
+fn check_groups_of_partitions(
+    queue: &VecDeque<ReadCommand>,
+    is_paged: bool,
+    is_continued: bool,
+) -> Result<(), ServerError> {
+    let is_scan = queue.iter().any(|command| matches!(command.target, ReadTarget::Range(_)));
+    if is_scan && is_continued {
+        return Err(ServerError::Protocol("Invalid value for the paging state".to_owned()));
+    }
+    if is_paged && queue.len() > 1 {
+        return Err(not_modelled("a page of groups of several partitions that have one row each"));
+    }
+    Ok(())
 }
 
 /// What ORDER BY compares.

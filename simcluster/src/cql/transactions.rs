@@ -78,7 +78,7 @@ fn invalid(message: impl Into<String>) -> ServerError {
 /// As Cassandra: several partitions, IN, conditions that cannot be about the same row.
 pub fn conditional(writes: Vec<BoundWrite>, is_batch: bool, unix_seconds: i64) -> Result<Action, ServerError> {
     let Some(first) = writes.first() else { return Ok(Action::Answer(Answer::Void)) };
-    check_places(&writes, first, is_batch)?;
+    check_places(&writes, is_batch)?;
     let mut conditions = Conditions::default();
     for write in &writes {
         conditions.add_all(write)?;
@@ -104,7 +104,12 @@ pub fn conditional(writes: Vec<BoundWrite>, is_batch: bool, unix_seconds: i64) -
 }
 
 /// A transaction is about one partition, and about rows that are named one by one.
-fn check_places(writes: &[BoundWrite], first: &BoundWrite, is_batch: bool) -> Result<(), ServerError> {
+///
+/// # Errors
+///
+/// As Cassandra, which looks at each statement of a batch before it gives the next one its values.
+pub fn check_places(writes: &[BoundWrite], is_batch: bool) -> Result<(), ServerError> {
+    let Some(first) = writes.first() else { return Ok(()) };
     for write in writes {
         let verb = if write.plan.verb == StatementKind::Update { "updates" } else { "deletions" };
         if write.plan.has_key_in && is_batch {

@@ -16,7 +16,7 @@ pub struct DifferArguments {
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Print this many disagreements, shrunk; the others are only counted.
+    /// Shrink this many disagreements; of the other seeds the first one is printed as it is.
     #[arg(long, default_value_t = 5)]
     show: usize,
     /// A Cassandra that runs already, instead of one that is started for this. All its keyspaces are dropped.
@@ -50,6 +50,9 @@ impl Worlds {
                 wrong_seeds.push(seed);
                 if wrong_seeds.len() <= arguments.show {
                     self.show(seed, &judged, first)?;
+                } else {
+                    // As it stands in the script of its seed.
+                    println!("{first}");
                 }
             }
             all.extend(judged);

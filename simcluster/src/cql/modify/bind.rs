@@ -6,7 +6,8 @@ use crate::cql::Bound;
 use crate::cql::ast::Op;
 use crate::cql::conditions::BoundCondition;
 use crate::cql::expr::Env;
-use crate::cql::relations::{self, StatementKind, Test};
+use crate::cql::parser::not_modelled;
+use crate::cql::relations::{self, Rel, StatementKind, Test};
 use crate::cql::row::clustering_key;
 use crate::protocol::ServerError;
 use crate::schema::Table;
@@ -69,7 +70,11 @@ impl ModificationPlan {
                 let (tests, operations) = self.bind_json(env, expr, *default_unset)?;
                 (tests, Some(operations))
             }
-            None => (relations::bind(table, &self.relations, env)?, None),
+            None => {
+                relations::check_keys(table, &self.relations, env)?;
+                self.check_bounds(env)?;
+                (relations::bind(table, &self.relations, env)?, None)
+            }
         };
         let no_clustering = !tests.iter().any(|test| match test {
             Test::Compare(i, ..) | Test::In(i, _) => *i >= table.partition_key_len,
@@ -114,6 +119,18 @@ impl ModificationPlan {
             });
         }
         Ok(writes)
+    }
+
+    /// A deletion of rows up to null is taken, and then fails on the replicas.
+    fn check_bounds(&self, env: &Env<'_>) -> Result<(), ServerError> {
+        for relation in &self.relations {
+            if let Rel::Compare(_, Op::Lt | Op::Le | Op::Gt | Op::Ge, expr) = relation
+                && matches!(env.bound(expr)?, Bound::Value(None))
+            {
+                return Err(not_modelled("a range of rows that ends at null, which replicas refuse"));
+            }
+        }
+        Ok(())
     }
 
     fn bind_operations(&self, env: &Env<'_>, target: &Target) -> Result<Vec<BoundOperation>, ServerError> {

@@ -5,8 +5,10 @@ use super::{ModificationPlan, invalid};
 use crate::cql::Bound;
 use crate::cql::ast::Op;
 use crate::cql::expr::{Env, Expr, check_value};
+use crate::cql::java::hash_order;
 use crate::cql::relations::Test;
 use crate::protocol::ServerError;
+use crate::types::Value;
 use crate::types::json::{Json, from_json};
 
 /// A value that is none of its column's type. Durations are refused in other ways than the rest, without the column.
@@ -41,14 +43,10 @@ impl ModificationPlan {
             Some(exact) => exact.to_owned(),
             None => key.to_lowercase(),
         };
-        for (key, _) in &pairs {
-            let name = column_name(key);
-            if table.column(&name).is_none() {
-                return Err(invalid(format!("JSON values map contains unrecognized column: {name}")));
-            }
-        }
-        let (mut tests, mut operations) = (Vec::new(), Vec::new());
-        for (index, column) in table.columns.iter().enumerate() {
+        let mut values: Vec<Option<Value>> = vec![None; table.columns.len()];
+        // Values are read in the order of the table's hash map of columns.
+        for index in hash_order(table.columns.iter().map(|column| column.name.as_str())) {
+            let column = &table.columns[index];
             let given = pairs.iter().find(|(key, _)| column_name(key) == column.name);
             let value = match given {
                 None if default_unset => continue,
@@ -58,13 +56,25 @@ impl ModificationPlan {
             if let Some(bytes) = &value {
                 check_value(&column.cql_type, bytes)?;
             }
-            if index < table.partition_key_len + table.clustering_len {
-                match value {
-                    Some(bytes) => tests.push(Test::Compare(index, Op::Eq, bytes)),
-                    None => return Err(invalid(format!("Invalid null value in condition for column {}", column.name))),
+            values[index] = Some(value);
+        }
+        for (key, _) in &pairs {
+            let name = column_name(key);
+            if table.column(&name).is_none() {
+                return Err(invalid(format!("JSON values map contains unrecognized column: {name}")));
+            }
+        }
+        let (mut tests, mut operations) = (Vec::new(), Vec::new());
+        for (index, value) in values.into_iter().enumerate() {
+            let is_key = index < table.partition_key_len + table.clustering_len;
+            match value {
+                Some(Some(bytes)) if is_key => tests.push(Test::Compare(index, Op::Eq, bytes)),
+                Some(None) if is_key => {
+                    let name = &table.columns[index].name;
+                    return Err(invalid(format!("Invalid null value in condition for column {name}")));
                 }
-            } else {
-                operations.push(BoundOperation::Set(index, value));
+                Some(value) => operations.push(BoundOperation::Set(index, value)),
+                None => {}
             }
         }
         Ok((tests, operations))

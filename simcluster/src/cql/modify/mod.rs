@@ -9,7 +9,7 @@ pub use apply::merge_increments;
 pub use bind::{BoundWrite, Target};
 pub use operations::Operation;
 
-use super::ast::{InsertValues, Modification, ModificationKind, Op, Using};
+use super::ast::{If, InsertValues, Modification, ModificationKind, Op, Using};
 use super::conditions::{self, CheckedIf};
 use super::expr::{Expr, Receiver};
 use super::relations::{self, Context, Facts, Rel, Restrictions, StatementKind};
@@ -63,6 +63,9 @@ pub fn check(
     };
     let key_len = table.partition_key_len + table.clustering_len;
     let using = check_using(checker, &statement.using)?;
+    if using.1.is_some() && matches!(statement.condition, If::Conditions(_)) {
+        return Err(invalid("Cannot provide custom timestamp for conditional updates"));
+    }
     let condition = conditions::check(checker, table, &statement.condition)?;
     let (mut relations, mut operations, mut json) = (Vec::new(), Vec::new(), None);
     let verb = match &statement.kind {
@@ -91,14 +94,7 @@ pub fn check(
         }
         ModificationKind::Update(assignments) => {
             for assignment in assignments {
-                let operation = check_assignment(checker, table, assignment)?;
-                if let Some(other) = operations.iter().find(|other| operation.contradicts(other)) {
-                    return Err(ServerError::Syntax(format!(
-                        "Multiple incompatible setting of column {}",
-                        table.columns[Operation::column(other)].name
-                    )));
-                }
-                operations.push(operation);
+                operations.push(check_assignment(checker, table, assignment)?);
             }
             StatementKind::Update
         }

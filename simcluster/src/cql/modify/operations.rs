@@ -52,12 +52,7 @@ pub fn check_assignment(
     table: &Table,
     assignment: &Assignment,
 ) -> Result<Operation, ServerError> {
-    let (Assignment::Set(name, _)
-    | Assignment::Element(name, ..)
-    | Assignment::Field(name, ..)
-    | Assignment::Add(name, _)
-    | Assignment::Subtract(name, _)
-    | Assignment::Prepend(name, _)) = assignment;
+    let name = assignment.column();
     let index = table
         .column_index(name)
         .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
@@ -203,19 +198,6 @@ pub fn check_deletion(checker: &mut Checker<'_>, table: &Table, deletion: &Delet
 }
 
 impl Operation {
-    /// Whether both cannot be done to the same column in one statement.
-    #[must_use]
-    pub fn contradicts(&self, other: &Self) -> bool {
-        if self.column() != other.column() {
-            return false;
-        }
-        match (self, other) {
-            (Self::Set(..) | Self::Unstorable(_), _) | (_, Self::Set(..) | Self::Unstorable(_)) => true,
-            (Self::SetField(_, field, _), Self::SetField(_, another, _)) => field == another,
-            _ => false,
-        }
-    }
-
     /// The column it is about.
     #[must_use]
     pub const fn column(&self) -> usize {

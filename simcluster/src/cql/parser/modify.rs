@@ -57,7 +57,18 @@ impl Parser<'_> {
             self.seen = self.seen.max(self.at + 1);
         }
         self.expect_word("set")?;
-        let assignments = self.list(Self::assignment)?;
+        let mut assignments: Vec<Assignment> = Vec::new();
+        loop {
+            let assignment = self.assignment()?;
+            if assignments.iter().any(|earlier| contradict(earlier, &assignment)) {
+                let column = assignment.column();
+                return Err(ServerError::Syntax(format!("Multiple incompatible setting of column {column}")));
+            }
+            assignments.push(assignment);
+            if !self.eat(",") {
+                break;
+            }
+        }
         self.expect_end_of_term("where")?;
         self.expect_word("where")?;
         let relations = self.relations()?;
@@ -249,4 +260,14 @@ impl Parser<'_> {
             }
         }
     }
+}
+
+/// Whether two assignments cannot both be made in one statement.
+fn contradict(one: &Assignment, other: &Assignment) -> bool {
+    one.column() == other.column()
+        && match (one, other) {
+            (Assignment::Set(..), _) | (_, Assignment::Set(..)) => true,
+            (Assignment::Field(_, field, _), Assignment::Field(_, another, _)) => field == another,
+            _ => false,
+        }
 }

@@ -110,11 +110,35 @@ pub fn partition_key_markers<'a>(table: &Table, relations: impl Iterator<Item = 
 ///
 /// As Cassandra: null or unset where a value is needed.
 pub fn bind(table: &Table, relations: &[Rel], env: &Env<'_>) -> Result<Vec<Test>, ServerError> {
+    let mut ordered: Vec<&Rel> = relations.iter().collect();
+    ordered.sort_by_key(|relation| place(table, relation));
     let mut tests = Vec::new();
-    for relation in relations {
+    for relation in ordered {
         tests.extend(bind_one(table, relation, env)?);
     }
     Ok(tests)
+}
+
+/// Refuses the keys of a write that cannot be; Cassandra does so before it looks at anything else.
+///
+/// # Errors
+///
+/// As [`bind`]; and keys that are empty or too long.
+pub fn check_keys(table: &Table, relations: &[Rel], env: &Env<'_>) -> Result<(), ServerError> {
+    let keys = relations.iter().filter(|relation| place(table, relation) < table.partition_key_len);
+    let keys: Vec<Rel> = keys.cloned().collect();
+    plan::partition_keys(table, &bind(table, &keys, env)?).map(|_| ())
+}
+
+/// Key columns get their values first, in their order, and then all others.
+fn place(table: &Table, relation: &Rel) -> usize {
+    match relation {
+        Rel::Compare(column, ..) | Rel::In(column, _) | Rel::Contains(column, ..) | Rel::Element(column, ..) => {
+            (*column).min(table.partition_key_len + table.clustering_len)
+        }
+        Rel::Tuple(columns, ..) | Rel::TupleIn(columns, _) => columns.first().copied().unwrap_or_default(),
+        Rel::Token(..) => 0,
+    }
 }
 
 /// The test of one relation; a clustering column is not bounded by null.

@@ -161,3 +161,56 @@ fn a_replication_factor_stands_for_the_data_centres_that_are_not_named() {
         "Unrecognized strategy option {elsewhere} passed to NetworkTopologyStrategy for keyspace b"
     );
 }
+
+/// The rows of every page of this size.
+fn pages(lab: &mut Lab, text: &str, size: u32) -> Vec<Vec<String>> {
+    let (mut pages, mut state) = (Vec::new(), None);
+    loop {
+        let options = BindOptions { page_size: Some(size), paging_state: state, ..lab.options() };
+        let action = prepare(&lab.schema, Some("k"), text).expect(text).bind(&lab.schema, &[], &options).expect(text);
+        let Ok(Answer::Rows(rows)) = lab.carry_out(action) else { panic!("{text}") };
+        pages.push(shown(&rows));
+        state = rows.paging_state;
+        if state.is_none() {
+            return pages;
+        }
+    }
+}
+
+#[test]
+fn a_partition_that_has_given_all_its_rows_promises_no_page_more() {
+    let mut lab = table();
+    lab.run("CREATE TABLE o (k int PRIMARY KEY, v int)");
+    lab.run("INSERT INTO o (k, v) VALUES (1, 1)");
+    lab.run("INSERT INTO t (k, c, v) VALUES (1, 1, 1)");
+    lab.run("INSERT INTO t (k, c, v) VALUES (1, 2, 2)");
+    assert_eq!(pages(&mut lab, "SELECT v FROM o WHERE k = 1", 1), [["1"]]);
+    assert_eq!(pages(&mut lab, "SELECT v FROM t WHERE k = 1 PER PARTITION LIMIT 2", 1), [["1"], ["2"]]);
+    // Without a limit, nobody knows whether a third row would come.
+    assert_eq!(pages(&mut lab, "SELECT v FROM t WHERE k = 1", 2), [vec!["1", "2"], vec![]]);
+}
+
+#[test]
+fn a_statement_that_sets_a_column_twice_is_a_syntax_error_before_anything_else() {
+    let mut lab = table();
+    let twice = "Multiple incompatible setting of column v";
+    assert_eq!(lab.refused("UPDATE t SET v = 1, v = nosuch() WHERE k = 1"), twice);
+    // Elements may be set together.
+    lab.run("UPDATE t SET m[1] = 1, m[2] = 2 WHERE k = 1 AND c = 1");
+}
+
+#[test]
+fn keys_are_looked_at_before_rows_and_rows_that_cannot_be_before_keys() {
+    let mut lab = Lab::new();
+    lab.run("CREATE TABLE t (k text, c int, v int, PRIMARY KEY (k, c))");
+    assert_eq!(lab.refused("DELETE v FROM t WHERE c = null AND k = ''"), "Key may not be empty");
+    assert_eq!(lab.refused("SELECT v FROM t WHERE k = '' AND c = 1"), "Key may not be empty");
+    assert_eq!(lab.rows("SELECT v FROM t WHERE k = '' AND c > 2 AND c < 1"), Vec::<String>::new());
+}
+
+#[test]
+fn the_first_statement_of_another_partition_ends_a_conditional_batch() {
+    let mut lab = table();
+    let batch = "BEGIN BATCH INSERT INTO t (k, c) VALUES (1, 1) IF NOT EXISTS; INSERT INTO t (k, c) VALUES (2, 1); INSERT INTO t (k, c) VALUES (null, 1); APPLY BATCH";
+    assert_eq!(lab.refused(batch), "Batch with conditions cannot span multiple partitions");
+}
