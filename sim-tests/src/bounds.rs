@@ -3,7 +3,6 @@
 //! A liveness checker without a stated bound proves nothing; one with a guessed bound cries wolf.
 
 use crate::plan::Plan;
-use simcluster::fault::Fault;
 use std::time::Duration;
 
 /// The bounds of one plan, in simulated time.
@@ -41,7 +40,7 @@ impl Bounds {
         let control = longest_delay + connect * (2 * plan.nodes()) + slack;
         let window = driver.schema_window_ms.max(driver.topology_window_ms).max(driver.status_window_ms);
         // What no event tells is found by the next periodic refresh.
-        let events_are_lost = plan.faults.iter().any(|planned| matches!(planned.fault, Fault::LoseEvents { .. }));
+        let events_are_lost = plan.faults.iter().any(|planned| planned.fault.hides_changes());
         let unheard = if events_are_lost { ms(driver.metadata_refresh_ms) } else { Duration::ZERO };
         let metadata = ms(2 * window) + unheard + INTERNAL_REQUEST * 2 + slack;
         let gossip = ms(plan.cluster.failure_detection_ms) + GOSSIP * 3;

@@ -24,6 +24,21 @@ impl Nonce {
         self.0.to_be_bytes()
     }
 
+    /// The write time that tells the call apart where the protocol has no custom payload: far in the future, in order.
+    #[must_use]
+    pub fn to_stamp(self) -> i64 {
+        Self::STAMPS.saturating_add_unsigned(self.0)
+    }
+
+    /// Reads it back; `None` for an ordinary write time.
+    #[must_use]
+    pub fn from_stamp(stamp: i64) -> Option<Self> {
+        u64::try_from(stamp.checked_sub(Self::STAMPS)?).ok().map(Self)
+    }
+
+    /// The year 2096, in microseconds: no clock of a run comes near it.
+    const STAMPS: i64 = 4_000_000_000_000_000;
+
     /// Reads it back; `None` if the bytes are not a nonce.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -104,6 +119,11 @@ pub enum Answer {
     Entries(Vec<EntryRead>),
     /// A counter's value.
     Plays(i64),
+    /// Which keyspace an unqualified name meant: the other one, or the application's own.
+    Keyspace {
+        /// Whether it is the other one.
+        other: bool,
+    },
     /// A table was created.
     Changed {
         /// Whether the driver says that all nodes agree.

@@ -4,11 +4,13 @@ use crate::checkers::Evidence;
 use crate::history::{Answer, Certainty};
 use crate::plan::Action;
 use crate::wire::{Wire, error_code, opcode};
+use simcluster::fault::Fault;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every mark, in alphabetical order.
-pub const MARKS: [&str; 30] = [
+pub const MARKS: [&str; 34] = [
     "batch acknowledged",
+    "call refused for lack of capacity",
     "client timeout",
     "connection closed by the client",
     "connection lost",
@@ -20,6 +22,7 @@ pub const MARKS: [&str; 30] = [
     "error labelled rejected",
     "event repeated",
     "foreign answer sent",
+    "keyspace chosen",
     "late answer",
     "lightweight transaction lost",
     "lightweight transaction won",
@@ -29,6 +32,7 @@ pub const MARKS: [&str; 30] = [
     "more than three pages",
     "node seen down",
     "non-idempotent call failed without retry",
+    "peers read while they were wrong",
     "read timeout from a coordinator",
     "reconnected",
     "repeated after UNPREPARED",
@@ -37,6 +41,7 @@ pub const MARKS: [&str; 30] = [
     "schema changed",
     "tag removed",
     "unavailable",
+    "unreadable answer",
     "write timeout from a coordinator",
 ];
 
@@ -53,6 +58,7 @@ fn mark_wire(evidence: &Evidence<'_>, marks: &mut BTreeSet<&'static str>) {
     let mut registered: BTreeSet<u64> = BTreeSet::new();
     let mut opened: BTreeMap<(&str, u32), u32> = BTreeMap::new();
     let mut lost: BTreeSet<u32> = BTreeSet::new();
+    let mut dirty: BTreeSet<u32> = BTreeSet::new();
     let mut attempts: BTreeMap<_, Vec<u32>> = BTreeMap::new();
     let mut unprepared = BTreeSet::new();
     let mut completed: BTreeMap<_, _> = BTreeMap::new();
@@ -107,6 +113,21 @@ fn mark_wire(evidence: &Evidence<'_>, marks: &mut BTreeSet<&'static str>) {
             Wire::ForeignAnswer => {
                 marks.insert("foreign answer sent");
             }
+            Wire::Malformed { .. } => {
+                marks.insert("unreadable answer");
+            }
+            Wire::Fault { begins, fault: Fault::DirtyPeers { node, .. } } => {
+                if *begins {
+                    dirty.insert(node.0)
+                } else {
+                    dirty.remove(&node.0)
+                };
+            }
+            Wire::Request { connection, opcode: opcode::QUERY, .. }
+                if dirty.contains(&fact.node) && registered.contains(connection) =>
+            {
+                marks.insert("peers read while they were wrong");
+            }
             Wire::Event { connection, event } if !events.insert((*connection, event)) => {
                 marks.insert("event repeated");
             }
@@ -155,12 +176,18 @@ fn mark_calls(evidence: &Evidence<'_>, marks: &mut BTreeSet<&'static str>) {
             (Action::Register { .. }, Some(Ok(Answer::Registered { applied, .. }))) => {
                 marks.insert(if *applied { "lightweight transaction won" } else { "lightweight transaction lost" });
             }
+            (Action::UseKeyspace { .. }, Some(Ok(_))) => {
+                marks.insert("keyspace chosen");
+            }
             (Action::Mistype { .. }, Some(Err(_))) => {
                 marks.insert("mistyped value refused");
             }
             (action, Some(Err(failed))) => {
                 if failed.is_client_timeout() {
                     marks.insert("client timeout");
+                }
+                if failed.kind == "Busy" {
+                    marks.insert("call refused for lack of capacity");
                 }
                 match failed.certainty {
                     Certainty::NotSent => {

@@ -20,7 +20,7 @@ pub struct Mutant {
 pub const CANARY: &str = "canary";
 
 /// Every mutant.
-pub const MUTANTS: [Mutant; 25] = [
+pub const MUTANTS: [Mutant; 33] = [
     Mutant {
         id: CANARY,
         description: "nothing is wrong with the driver, the laboratory itself fails every run: the alarm works",
@@ -145,6 +145,46 @@ pub const MUTANTS: [Mutant; 25] = [
         id: "R04-timestamps-follow-the-clock",
         description: "timestamps are what the clock shows, forwards and backwards",
         expected: &["I14"],
+    },
+    Mutant {
+        id: "A02-full-before-it-is",
+        description: "a connection calls itself full while there is room for one more request",
+        expected: &["I6"],
+    },
+    Mutant {
+        id: "A09-late-answer-leaves-its-count",
+        description: "a late answer frees its stream id and stays counted as owed",
+        expected: &["I4"],
+    },
+    Mutant {
+        id: "A20-dropped-call-stays-counted",
+        description: "a call that the application drops stays counted as running",
+        expected: &["I7"],
+    },
+    Mutant {
+        id: "D09-control-queries-without-limit",
+        description: "questions of the control connection have no limit of their own",
+        expected: &["I33", "I30"],
+    },
+    Mutant {
+        id: "D15-reader-waits-for-its-callers",
+        description: "the reader of a connection pauses after each answer",
+        expected: &["I34"],
+    },
+    Mutant {
+        id: "D16-missing-nodes-believed-at-once",
+        description: "a list of nodes that leaves out connected ones is believed at once",
+        expected: &["I32"],
+    },
+    Mutant {
+        id: "K02-new-connections-keep-the-old-keyspace",
+        description: "connections opened after a change of the keyspace do not have it",
+        expected: &["I38"],
+    },
+    Mutant {
+        id: "M09-unreadable-answer-taken-for-empty",
+        description: "an answer that cannot be read counts as one without rows",
+        expected: &["I40", "I48"],
     },
 ];
 

@@ -1,4 +1,4 @@
-//! The name of a run: generator version, profile and 64 random bits, as in `g2-quick-7f3a9c21e4b80d56`.
+//! The name of a run: generator version, profile and 64 random bits, as in `g3-quick-7f3a9c21e4b80d56`.
 //!
 //! A seed means a plan only together with the generator that made it, so the version is part of the name and a seed
 //! of another generator is refused instead of silently meaning something else. Plans outlive generators.
@@ -9,7 +9,7 @@ use std::fmt;
 use std::str::FromStr;
 
 /// The version of the plan generator; it changes whenever a seed would generate another plan.
-pub const GENERATOR_VERSION: u32 = 2;
+pub const GENERATOR_VERSION: u32 = 3;
 
 /// What kind of runs a seed generates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn seed_text_round_trips() {
-        for text in ["g2-quick-7f3a9c21e4b80d56", "g1-chaos-0000000000000000", "g9-fleet-ffffffffffffffff"] {
+        for text in ["g3-quick-7f3a9c21e4b80d56", "g1-chaos-0000000000000000", "g9-fleet-ffffffffffffffff"] {
             assert_eq!(text.parse::<Seed>().map(|seed| seed.to_string()), Ok(text.to_owned()));
         }
     }
@@ -210,7 +210,7 @@ mod tests {
     fn malformed_seeds_are_refused_with_an_example() {
         for text in ["", "quick", "g1-quick", "g1-quick-12", "1-quick-7f3a9c21e4b80d56", "g1-quick-7F3A9C21E4B80D56"] {
             let error = text.parse::<Seed>().expect_err(text);
-            assert!(error.to_string().contains("g2-quick-7f3a9c21e4b80d56"), "{error}");
+            assert!(error.to_string().contains("g3-quick-7f3a9c21e4b80d56"), "{error}");
         }
         assert!(matches!("g1-fast-7f3a9c21e4b80d56".parse::<Seed>(), Err(SeedError::UnknownProfile(_))));
     }

@@ -79,7 +79,12 @@ pub enum Wire {
         /// Of which call.
         nonce: Option<Nonce>,
     },
-    /// The client has read the whole answer on a stream.
+    /// The next answer on a connection cannot be understood, on purpose.
+    Malformed {
+        /// On which connection.
+        connection: u64,
+    },
+    /// The client has read the whole answer on a stream, which had arrived at `caused_at`.
     AnswerRead {
         /// On which connection.
         connection: u64,
@@ -135,6 +140,8 @@ pub mod opcode {
     pub const PREPARE: u8 = 0x09;
     /// EXECUTE.
     pub const EXECUTE: u8 = 0x0a;
+    /// REGISTER.
+    pub const REGISTER: u8 = 0x0b;
     /// BATCH.
     pub const BATCH: u8 = 0x0d;
 

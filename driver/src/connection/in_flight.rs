@@ -161,7 +161,9 @@ impl InFlight {
                 Delivery::Orphan
             }
             Slot::Orphaned => {
-                self.orphaned -= 1;
+                if !mutants::is_planted("A09-late-answer-leaves-its-count") {
+                    self.orphaned -= 1;
+                }
                 self.release(id);
                 Delivery::Orphan
             }

@@ -12,6 +12,7 @@ use super::in_flight::{InFlight, StreamId, Waiting};
 use super::wire::Wire;
 use super::{CallError, CloseReason};
 use crate::env::Instant;
+use crate::env::mutants::is_planted;
 use crate::observe::ConnectionStats;
 use crate::protocol::compression::{Compression, compress_request};
 use crate::protocol::request::EncodeRequest;
@@ -131,7 +132,8 @@ impl Shared {
         if let Some(reason) = state.refusal() {
             return Err(CallError::Closed(reason.clone()));
         }
-        if state.in_flight.waiting() >= self.in_flight_max || state.queue.len() >= self.write_buffer_max {
+        let spare = usize::from(is_planted("A02-full-before-it-is"));
+        if state.in_flight.waiting() + spare >= self.in_flight_max || state.queue.len() >= self.write_buffer_max {
             return Err(CallError::Busy);
         }
         let id = state.in_flight.next_id().ok_or(CallError::Busy)?;

@@ -130,6 +130,9 @@ impl IoTask {
         let reason = loop {
             match poll_fn(|cx| self.poll_turn(cx)).await {
                 Turn::Yield => {
+                    if is_planted("D15-reader-waits-for-its-callers") {
+                        crate::env::sleep(std::time::Duration::from_millis(20)).await;
+                    }
                     tokio::task::yield_now().await;
                     self.has_yielded = true;
                 }

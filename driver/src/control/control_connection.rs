@@ -4,6 +4,7 @@
 //!
 //! - REGISTER is acknowledged before the first row is asked for, so no event falls into the gap.
 //! - One deadline covers connecting, registering and reading; a node that accepts and never answers costs one limit.
+//! - A list without a node to which there is a connection is read again before it is believed.
 //! - A control connection that is dropped closes its socket.
 
 use std::net::SocketAddr;
@@ -13,14 +14,16 @@ use std::time::Duration;
 use tracing::debug;
 use uuid::Uuid;
 
+use super::cluster_state::ClusterView;
 use super::listener::{NodeListeners, SchemaListeners};
 use super::metadata_queries::{MetadataError, Topology, read_topology};
+use super::refresh::{REMOVAL_CONFIRMATION_DELAY, removes_live};
 use super::refresh_window::RefreshWindows;
 use super::schema_queries::SchemaReader;
 use super::schema_scope::SchemaScope;
 use crate::connection::{ConnectError, Connection, EventSink};
 use crate::env::mutants::is_planted;
-use crate::env::{Environment, Instant, timeout};
+use crate::env::{Environment, Instant, sleep, timeout};
 use crate::policy::{AddressTranslation, LoadBalancing, Reconnection};
 use crate::pool::ConnectionFactory;
 use crate::protocol::response::Message;
@@ -58,6 +61,14 @@ pub(crate) struct ControlConnection {
     pub connection: Connection,
     pub dialled: SocketAddr,
     pub use_peers_v2: bool,
+}
+
+impl ControlConnection {
+    /// Reads the list of nodes.
+    async fn read_nodes(&mut self, settings: &ControlSettings, deadline: Instant) -> Result<Topology, MetadataError> {
+        let translation = &*settings.translation;
+        read_topology(&self.connection, self.dialled, &mut self.use_peers_v2, translation, deadline).await
+    }
 }
 
 impl Drop for ControlConnection {
@@ -107,10 +118,11 @@ pub(crate) async fn establish_first(
     settings: &ControlSettings,
     addresses: &[SocketAddr],
     sink: &EventSink,
+    view: Option<&ClusterView>,
 ) -> Result<Established, Vec<(SocketAddr, MetadataError)>> {
     let mut failures = Vec::new();
     for &address in addresses {
-        match establish(settings, address, sink).await {
+        match establish(settings, address, sink, view).await {
             Ok(established) => return Ok(established),
             Err(error) => {
                 debug!(%address, %error, "control connection failed");
@@ -126,11 +138,12 @@ async fn establish(
     settings: &ControlSettings,
     address: SocketAddr,
     sink: &EventSink,
+    view: Option<&ClusterView>,
 ) -> Result<Established, MetadataError> {
     let deadline = Instant::now() + settings.timeout;
     let attempt = async {
         loop {
-            let (control, topology) = open_and_read_nodes(settings, address, sink, deadline).await?;
+            let (control, topology) = open_and_read_nodes(settings, address, sink, view, deadline).await?;
             if let Some(common) = newest_common_version(&topology.nodes) {
                 settings.factory.lower_version(common);
             }
@@ -149,6 +162,7 @@ async fn open_and_read_nodes(
     settings: &ControlSettings,
     address: SocketAddr,
     sink: &EventSink,
+    view: Option<&ClusterView>,
     deadline: Instant,
 ) -> Result<(ControlConnection, Topology), MetadataError> {
     let connection =
@@ -157,9 +171,12 @@ async fn open_and_read_nodes(
     if !is_planted("D12-register-after-reading") {
         register(&control.connection, sink, deadline).await?;
     }
-    let topology =
-        read_topology(&control.connection, address, &mut control.use_peers_v2, &*settings.translation, deadline)
-            .await?;
+    let mut topology = control.read_nodes(settings, deadline).await?;
+    if view.is_some_and(|view| removes_live(&topology, view)) {
+        // A node that has just started may not know the others yet.
+        sleep(REMOVAL_CONFIRMATION_DELAY).await;
+        topology = control.read_nodes(settings, deadline).await?;
+    }
     if is_planted("D12-register-after-reading") {
         register(&control.connection, sink, deadline).await?;
     }

@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::connection::Connection;
 use crate::env::Instant;
+use crate::env::mutants::is_planted;
 use crate::policy::AddressTranslation;
 use crate::protocol::request::{EnvelopeOptions, Parameters, Query};
 use crate::protocol::response::{Message, ResultBody, Rows, ServerError, ServerErrorKind};
@@ -89,7 +90,8 @@ pub(super) async fn query_rows(
             ..Parameters::default()
         };
         let query = Query { text, parameters, options: EnvelopeOptions::default() };
-        let response = connection.call(&query, Some(deadline)).await.map_err(MetadataError::Call)?;
+        let limit = (!is_planted("D09-control-queries-without-limit")).then_some(deadline);
+        let response = connection.call(&query, limit).await.map_err(MetadataError::Call)?;
         let page = match response.decode().map_err(MetadataError::Decode)?.message {
             Message::Result(ResultBody::Rows(page)) => page,
             Message::Error(error) => return Err(MetadataError::Server(error)),

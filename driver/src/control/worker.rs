@@ -281,15 +281,16 @@ impl Worker {
         let settings = Arc::clone(&self.settings);
         let sink = self.inbox.sink();
         let known = self.known_addresses();
+        let view = self.state.view();
         async move {
-            let mut failures = match establish_first(&settings, &known, &sink).await {
+            let mut failures = match establish_first(&settings, &known, &sink, Some(&view)).await {
                 Ok(established) => return JobOutput::Reconnected(Ok(established)),
                 Err(failures) => failures,
             };
             // Every known node failed: perhaps all addresses changed.
             let mut contact_points = resolve(&settings).await;
             contact_points.retain(|address| !known.contains(address));
-            match establish_first(&settings, &contact_points, &sink).await {
+            match establish_first(&settings, &contact_points, &sink, Some(&view)).await {
                 Ok(established) => JobOutput::Reconnected(Ok(established)),
                 Err(more) => {
                     failures.extend(more);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::env::mutants::is_planted;
 use crate::observe::LatencyHistogram;
 
 /// Live counters. Relaxed: they order nothing.
@@ -52,7 +53,9 @@ pub(crate) struct InFlightGuard<'a>(&'a Metrics);
 
 impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if !is_planted("A20-dropped-call-stays-counted") {
+            self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use tracing::{debug, info};
 use uuid::Uuid;
 
 use crate::connection::{CallError, ConnectError, Connection, ConnectionConfig, ConnectionInfo};
+use crate::env::mutants::is_planted;
 use crate::env::{Environment, Instant};
 use crate::protocol::ProtocolVersion;
 use crate::protocol::request::{EnvelopeOptions, Parameters, Query};
@@ -90,10 +91,13 @@ impl ConnectionFactory {
         address: SocketAddr,
     ) -> Result<Opened, ConnectError> {
         let mut current = self.current();
-        let config = ConnectionConfig { host_id: Some(host_id), ..self.config(address, &current) };
+        let mut config = ConnectionConfig { host_id: Some(host_id), ..self.config(address, &current) };
+        if is_planted("K02-new-connections-keep-the-old-keyspace") {
+            config.keyspace.clone_from(&self.base.keyspace);
+        }
         let (connection, _) = step_down(environment, config).await?;
         // The application may have changed the keyspace while the connection was being opened.
-        while self.keyspace() != current.keyspace {
+        while self.keyspace() != current.keyspace && !is_planted("K02-new-connections-keep-the-old-keyspace") {
             current = self.current();
             if let Some(keyspace) = &current.keyspace {
                 let deadline = Instant::now() + self.base.connect_timeout;

@@ -36,7 +36,7 @@ impl SessionBuilder {
         let control_settings = self.control_settings(&environment, &factory, contact_points);
         let inbox = Inbox::new(&control_settings);
         let addresses = shuffled(resolve(&control_settings).await, &environment);
-        let established = establish_first(&control_settings, &addresses, &inbox.sink())
+        let established = establish_first(&control_settings, &addresses, &inbox.sink(), None)
             .await
             .map_err(|failures| connect_error(&failures, &self.contact_points))?;
         if let Some(keyspace) = &self.keyspace
@@ -87,6 +87,7 @@ impl SessionBuilder {
             background,
             profiles: self.profiles,
             agreement_timeout,
+            keyspace_change: tokio::sync::Mutex::default(),
         };
         let session = Session { shared: Arc::new(shared) };
         session.wait_until_tried(self.connection.connect_timeout).await;

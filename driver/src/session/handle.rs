@@ -22,7 +22,7 @@ use crate::execution::{
     PreparedCache, Result, Work, prepare_on_others, prepared_state,
 };
 use crate::observe::{ConnectionStats, LatencySnapshot, NodeCounters};
-use crate::pool::{ConnectionFactory, NodeState, use_keyspace};
+use crate::pool::{ConnectionFactory, NodeState};
 use crate::protocol::response::{Message, ResultBody};
 use crate::protocol::{BatchType, ProtocolVersion};
 use crate::statement::{BatchEntry, PreparedState, PreparedStatement, Profile, Statement, StatementOptions};
@@ -47,6 +47,9 @@ pub(super) struct Shared {
     pub background: Background,
     pub profiles: BTreeMap<String, Arc<Profile>>,
     pub agreement_timeout: Duration,
+    /// Held while connections change their keyspace: two changes at once would leave some with one and some with the
+    /// other.
+    pub keyspace_change: tokio::sync::Mutex<()>,
 }
 
 /// A statement with its values encoded.
@@ -226,42 +229,6 @@ impl Session {
     #[must_use]
     pub fn protocol_version(&self) -> ProtocolVersion {
         self.shared.factory.version()
-    }
-
-    /// Makes `keyspace` the one that unqualified names mean, on all connections. Case-sensitive, without quotes.
-    ///
-    /// Statements prepared before keep meaning the keyspace they were prepared in.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::KeyspaceMissing`] if the cluster has no such keyspace; nothing changes.
-    pub async fn use_keyspace(&self, keyspace: &str) -> Result<()> {
-        self.check_open()?;
-        let shared = &self.shared;
-        let view = shared.executor.state.view();
-        let deadline = Instant::now() + shared.executor.defaults.timeout;
-        let Some(probe) = view.pools.iter().flatten().find_map(|pool| pool.pick()) else {
-            return Err(Error::not_sent(ErrorKind::NoNodeAvailable));
-        };
-        match use_keyspace(&probe, keyspace, deadline).await {
-            Ok(true) => {}
-            Ok(false) => {
-                let kind = ErrorKind::KeyspaceMissing(keyspace.to_owned());
-                return Err(Error::new(kind, Certainty::Rejected, Vec::new()));
-            }
-            Err(error) => {
-                // In doubt about this connection: the pool replaces it with one in the session's keyspace.
-                probe.close("the keyspace could not be set");
-                return Err(Error::not_sent(ErrorKind::ConnectionLost(error.to_string())));
-            }
-        }
-        shared.factory.set_keyspace(keyspace);
-        for connection in view.pools.iter().flatten().flat_map(|pool| pool.connections()) {
-            if !matches!(use_keyspace(&connection, keyspace, deadline).await, Ok(true)) {
-                connection.close("the keyspace could not be set");
-            }
-        }
-        Ok(())
     }
 
     /// Waits until all live nodes report one schema version.

@@ -5,6 +5,7 @@ mod builder;
 mod connect;
 mod contact_points;
 mod handle;
+mod keyspace;
 mod paging_state;
 mod query;
 mod refresh;

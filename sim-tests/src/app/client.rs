@@ -8,88 +8,14 @@ use super::{
     KEYSPACE, album, entry_orders, entry_title, note, numbers_in, operation_of, playlist_id, song_id, tag, title,
 };
 use crate::history::{AccountRead, Answer, Certainty, EntryRead, Failed, Nonce, SongRead};
-use crate::plan::{Action, Compression, Level, Plan, RetryChoice};
+use crate::plan::{Action, Level};
 use bytes::Bytes;
 use helenus::env::Instant;
-use helenus::topology::KeyspaceFilter;
-use helenus::{Environment, Error, PreparedStatement, QueryResult, Session};
+use helenus::{BatchQuery, Error, PreparedStatement, Query, QueryResult, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
-
-/// The data centre that sessions call their own.
-pub const LOCAL_DATACENTER: &str = "dc1";
-
-/// Opens a session with the settings of a plan.
-///
-/// # Errors
-///
-/// As [`helenus::SessionBuilder::connect`].
-pub async fn connect(plan: &Plan, environment: Environment, contact_points: &[String]) -> Result<Session, Error> {
-    let settings = &plan.driver;
-    let ms = Duration::from_millis;
-    let compression = match settings.compression {
-        Compression::None => None,
-        Compression::Lz4 => Some(helenus::protocol::compression::Compression::Lz4),
-        Compression::Snappy => Some(helenus::protocol::compression::Compression::Snappy),
-    };
-    let mut builder = Session::builder()
-        .contact_points(contact_points.iter().cloned())
-        .environment(environment)
-        .local_datacenter(LOCAL_DATACENTER)
-        .request_timeout(ms(settings.request_timeout_ms))
-        .connect_timeout(ms(settings.connect_timeout_ms))
-        .reconnection(Arc::new(helenus::policy::ExponentialReconnection::new(
-            ms(settings.reconnect_base_ms),
-            ms(settings.reconnect_max_ms),
-        )))
-        .schema_event_refresh_window(Some(ms(settings.schema_window_ms)))
-        .topology_event_refresh_window(Some(ms(settings.topology_window_ms)))
-        .status_event_refresh_window(Some(ms(settings.status_window_ms)))
-        .metadata_refresh_interval(ms(settings.metadata_refresh_ms))
-        .heartbeat(ms(settings.heartbeat_interval_ms), ms(settings.heartbeat_timeout_ms))
-        // Nothing asks for the server's own tables, and a run connects many times.
-        .keyspace_filter(KeyspaceFilter::all().except(["system*"]))
-        .page_size(settings.page_size)
-        .protocol_version(version(settings.protocol_version))
-        .connections_per_node(settings.connections_per_node as usize)
-        .in_flight_max(settings.in_flight_max as usize)
-        // Orphans must be able to reach their limit, else a connection full of them would never be replaced.
-        .orphans_max((settings.in_flight_max as usize / 2).clamp(1, 256));
-    if let Some(compression) = compression {
-        builder = builder.compression(compression);
-    }
-    if plan.cluster.authentication {
-        builder = builder.credentials(USER, PASSWORD);
-    }
-    if settings.speculation_ms > 0 {
-        builder = builder.speculative_execution(Arc::new(helenus::policy::ConstantSpeculation {
-            max_extra: settings.speculations_max,
-            delay: ms(settings.speculation_ms),
-        }));
-    }
-    builder = match settings.retry {
-        RetryChoice::Default => builder,
-        RetryChoice::Fallthrough => builder.retry(Arc::new(helenus::policy::Fallthrough)),
-        RetryChoice::BackOff => builder.retry(Arc::new(helenus::policy::ExponentialBackOff::default())),
-    };
-    builder.connect().await
-}
-
-const fn version(number: u8) -> helenus::ProtocolVersion {
-    match number {
-        3 => helenus::ProtocolVersion::V3,
-        4 => helenus::ProtocolVersion::V4,
-        _ => helenus::ProtocolVersion::V5,
-    }
-}
-
-/// The user of clusters that demand a login.
-pub const USER: &str = "songs";
-
-/// Its password.
-pub const PASSWORD: &str = "of experience";
 
 /// The application in one session.
 #[derive(Clone)]
@@ -190,9 +116,14 @@ impl App {
         Ok(explanation.plan.iter().map(|node| node.host_id).collect())
     }
 
+    fn trip(&self, nonce: Nonce, level: Level) -> Trip {
+        let has_payload = self.session.protocol_version() > helenus::ProtocolVersion::V3;
+        Trip { nonce, level, has_payload, mirrored: Vec::new(), pages: Vec::new(), longest_wait: Duration::ZERO }
+    }
+
     /// Does what `action` says.
     pub async fn perform(&self, nonce: Nonce, level: Level, action: &Action) -> Performed {
-        let mut trip = Trip { nonce, level, mirrored: Vec::new(), pages: Vec::new(), longest_wait: Duration::ZERO };
+        let mut trip = self.trip(nonce, level);
         let outcome = self.try_perform(&mut trip, action).await.map_err(|error| describe(&error));
         Performed { outcome, mirrored: trip.mirrored, pages: trip.pages, longest_wait: trip.longest_wait }
     }
@@ -217,6 +148,10 @@ impl App {
             Action::WriteNote { song, of } => self.write_note(trip, song, of).await,
             Action::ReadAll { song } => self.read_all(trip, song).await,
             Action::CreateTable => self.create_table(trip).await,
+            Action::UseKeyspace { other } => {
+                self.session.use_keyspace(super::keyspace_name(other)).await.map(|()| Answer::Written)
+            }
+            Action::Whereami => self.whereami(trip).await,
             Action::Mistype { song } => self.mistype(trip, song).await,
         }
     }
@@ -227,14 +162,14 @@ impl App {
         let data = vec![b'd'; (operation as usize % 5) * 700];
         let values = (song_id(song), title(song, operation), album(operation), format!("artist {song}"), data);
         let query = self.session.query(&self.add_song).bind(values).idempotent(true);
-        trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        trip.take(query.consistency(trip.level()).marked(trip).execute()).await?;
         Ok(Answer::Written)
     }
 
     async fn read_song(&self, trip: &mut Trip, song: u32) -> Result<Answer, Error> {
         type Row = (Uuid, Option<String>, Option<String>, Option<BTreeSet<String>>);
         let query = self.session.query(&self.read_song).bind((song_id(song),)).idempotent(true);
-        let result = trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        let result = trip.take(query.consistency(trip.level()).marked(trip).execute()).await?;
         let row = result.rows::<Row>()?.next().transpose()?;
         Ok(Answer::Song(row.map(|(id, title, album, tags)| {
             let title = title.map(|text| numbers_in(&text)).unwrap_or_default();
@@ -256,7 +191,7 @@ impl App {
     ) -> Result<Answer, Error> {
         let values = (BTreeSet::from([tag(of)]), song_id(song));
         let query = self.session.query(statement).bind(values).idempotent(true);
-        trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        trip.take(query.consistency(trip.level()).marked(trip).execute()).await?;
         Ok(Answer::Written)
     }
 
@@ -273,13 +208,7 @@ impl App {
     pub async fn fill(&self, nonce: Nonce, playlist: u32, entries: u32) -> Result<(), Error> {
         let entries = i32::try_from(entries).unwrap_or(i32::MAX);
         for first in (0..entries).step_by(50) {
-            let mut trip = Trip {
-                nonce,
-                level: Level::All,
-                mirrored: Vec::new(),
-                pages: Vec::new(),
-                longest_wait: Duration::ZERO,
-            };
+            let mut trip = self.trip(nonce, Level::All);
             self.insert_entries(&mut trip, playlist, first..entries.min(first + 50)).await?;
         }
         Ok(())
@@ -295,21 +224,21 @@ impl App {
         if orders.len() == 1 {
             let order = orders.next().unwrap_or_default();
             let query = self.session.query(&self.add_entry).bind(values(order)).idempotent(true);
-            trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+            trip.take(query.consistency(trip.level()).marked(trip).execute()).await?;
             return Ok(Answer::Written);
         }
         let mut batch = self.session.batch(helenus::BatchType::Logged);
         for order in orders {
             batch = batch.push(&self.add_entry, values(order));
         }
-        let batch = batch.idempotent(true).consistency(trip.level()).custom_payload(trip.payload());
+        let batch = batch.idempotent(true).consistency(trip.level()).marked(trip);
         trip.take(batch.execute()).await?;
         Ok(Answer::Written)
     }
 
     async fn list(&self, trip: &mut Trip, playlist: u32, page_size: i32) -> Result<Answer, Error> {
         let query = self.session.query(&self.list_entries).bind((playlist_id(playlist),)).idempotent(true);
-        let query = query.page_size(page_size).consistency(trip.level()).custom_payload(trip.payload());
+        let query = query.page_size(page_size).consistency(trip.level()).marked(trip);
         let mut pages = query.pages();
         let mut entries = Vec::new();
         loop {
@@ -334,13 +263,13 @@ impl App {
 
     async fn play(&self, trip: &mut Trip, song: u32) -> Result<Answer, Error> {
         let query = self.session.query(&self.play).bind((song_id(song),));
-        trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        trip.take(query.consistency(trip.level()).marked(trip).execute()).await?;
         Ok(Answer::Written)
     }
 
     async fn read_plays(&self, trip: &mut Trip, song: u32) -> Result<Answer, Error> {
         let query = self.session.query(&self.read_plays).bind((song_id(song),)).idempotent(true);
-        let result = trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        let result = trip.take(query.consistency(trip.level()).marked(trip).execute()).await?;
         let row = result.rows::<(helenus::value::Counter,)>()?.next().transpose()?;
         Ok(Answer::Plays(row.map_or(0, |(plays,)| plays.0)))
     }
@@ -348,7 +277,7 @@ impl App {
     async fn register(&self, trip: &mut Trip, user: u32) -> Result<Answer, Error> {
         let operation = i32::try_from(operation_of(trip.nonce)).unwrap_or(i32::MAX);
         let query = self.session.query(&self.register).bind((super::user_name(user), operation));
-        let result = trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        let result = trip.take(query.consistency(trip.level()).marked(trip).execute()).await?;
         if result.was_applied() {
             return Ok(Answer::Registered { applied: true, owner: None });
         }
@@ -362,7 +291,7 @@ impl App {
             "CREATE TABLE IF NOT EXISTS {KEYSPACE}.extra_{} (id int PRIMARY KEY, note text)",
             operation_of(trip.nonce)
         );
-        let result = trip.take(self.session.query(text).custom_payload(trip.payload()).execute()).await?;
+        let result = trip.take(self.session.query(text).marked(trip).execute()).await?;
         let name = format!("extra_{}", operation_of(trip.nonce));
         let snapshot = self.session.cluster();
         let knows = snapshot.keyspace(KEYSPACE).is_some_and(|keyspace| keyspace.tables.contains_key(name.as_str()));
@@ -387,7 +316,7 @@ impl App {
         let operation = i32::try_from(operation_of(trip.nonce)).unwrap_or(i32::MAX);
         let values = (expected + 1, operation, super::account_name(account), expected);
         let query = self.session.query(&self.swap).bind(values);
-        let result = trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        let result = trip.take(query.consistency(trip.level()).marked(trip).execute()).await?;
         let applied = result.was_applied();
         let now = if applied {
             AccountRead { version: expected + 1, operation: operation_of(trip.nonce) }
@@ -400,7 +329,7 @@ impl App {
 
     async fn read_account(&self, trip: &mut Trip, account: u32) -> Result<Answer, Error> {
         let query = self.session.query(&self.read_account).bind((super::account_name(account),)).idempotent(true);
-        let query = query.consistency(helenus::Consistency::Serial).custom_payload(trip.payload());
+        let query = query.consistency(helenus::Consistency::Serial).marked(trip);
         let result = trip.take(query.execute()).await?;
         let read = account_of(result.rows::<helenus::value::CqlRow>()?.next().transpose()?.as_ref())?;
         self.learn(account, read.version);
@@ -415,20 +344,20 @@ impl App {
 
     async fn alter(&self, trip: &mut Trip, what: String) -> Result<Answer, Error> {
         let text = format!("ALTER TABLE {KEYSPACE}.songs {what}");
-        trip.take(self.session.query(text).custom_payload(trip.payload()).execute()).await?;
+        trip.take(self.session.query(text).marked(trip).execute()).await?;
         Ok(Answer::Written)
     }
 
     async fn write_note(&self, trip: &mut Trip, song: u32, of: u32) -> Result<Answer, Error> {
         let text = format!("UPDATE {KEYSPACE}.songs SET {} = ? WHERE id = ?", note(of));
         let query = self.session.query(text).bind((note(of), song_id(song))).idempotent(true);
-        trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        trip.take(query.consistency(trip.level()).marked(trip).execute()).await?;
         Ok(Answer::Written)
     }
 
     async fn read_all(&self, trip: &mut Trip, song: u32) -> Result<Answer, Error> {
         let query = self.session.query(&self.read_all).bind((song_id(song),)).idempotent(true);
-        let result = trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        let result = trip.take(query.consistency(trip.level()).marked(trip).execute()).await?;
         let columns: Vec<String> = result.columns().iter().map(|column| column.name.to_string()).collect();
         let Some(row) = result.rows::<helenus::value::CqlRow>()?.next().transpose()? else {
             return Ok(Answer::All(Vec::new()));
@@ -443,9 +372,16 @@ impl App {
         Ok(Answer::All(texts))
     }
 
+    async fn whereami(&self, trip: &mut Trip) -> Result<Answer, Error> {
+        let query = self.session.query("SELECT name FROM whereami WHERE id = 0").idempotent(true);
+        let result = trip.take(query.consistency(trip.level()).marked(trip).execute()).await?;
+        let row = result.rows::<(String,)>()?.next().transpose()?;
+        Ok(Answer::Keyspace { other: row.is_some_and(|(name,)| name == super::keyspace_name(true)) })
+    }
+
     async fn mistype(&self, trip: &mut Trip, song: u32) -> Result<Answer, Error> {
         let query = self.session.query(&self.play).bind((format!("song {song}"),));
-        trip.take(query.consistency(trip.level()).custom_payload(trip.payload()).execute()).await?;
+        trip.take(query.consistency(trip.level()).marked(trip).execute()).await?;
         Ok(Answer::Written)
     }
 }
@@ -454,9 +390,27 @@ impl App {
 struct Trip {
     nonce: Nonce,
     level: Level,
+    has_payload: bool,
     mirrored: Vec<Option<Nonce>>,
     pages: Vec<usize>,
     longest_wait: Duration,
+}
+
+/// What can carry the name of its call.
+trait Marked {
+    fn marked(self, trip: &Trip) -> Self;
+}
+
+impl<V> Marked for Query<V> {
+    fn marked(self, trip: &Trip) -> Self {
+        if trip.has_payload { self.custom_payload(trip.payload()) } else { self.timestamp(trip.nonce.to_stamp()) }
+    }
+}
+
+impl Marked for BatchQuery<'_> {
+    fn marked(self, trip: &Trip) -> Self {
+        if trip.has_payload { self.custom_payload(trip.payload()) } else { self.timestamp(trip.nonce.to_stamp()) }
+    }
 }
 
 impl Trip {

@@ -5,6 +5,7 @@
 //! wrong place shows itself.
 
 pub mod client;
+pub mod connect;
 mod outcome;
 
 use crate::history::Nonce;
@@ -34,6 +35,24 @@ pub fn schema(replication: &str) -> Vec<String> {
         format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.users (name text PRIMARY KEY, operation int)"),
         format!("CREATE TABLE IF NOT EXISTS {KEYSPACE}.accounts (name text PRIMARY KEY, version int, operation int)"),
     ]
+}
+
+/// The application's keyspace, or the other one.
+#[must_use]
+pub const fn keyspace_name(other: bool) -> &'static str {
+    if other { "songs_elsewhere" } else { KEYSPACE }
+}
+
+/// What gives each of the two keyspaces a table that names it.
+#[must_use]
+pub fn keyspaces_schema(replication: &str) -> Vec<String> {
+    let (own, other) = (keyspace_name(false), keyspace_name(true));
+    let mut texts = vec![format!("CREATE KEYSPACE IF NOT EXISTS {other} WITH replication = {replication}")];
+    for keyspace in [own, other] {
+        texts.push(format!("CREATE TABLE IF NOT EXISTS {keyspace}.whereami (id int PRIMARY KEY, name text)"));
+        texts.push(format!("INSERT INTO {keyspace}.whereami (id, name) VALUES (0, '{keyspace}')"));
+    }
+    texts
 }
 
 /// The operation a nonce belongs to; setup calls and probes count from their own start.

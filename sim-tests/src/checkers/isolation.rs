@@ -50,8 +50,20 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Failure> {
             continue;
         }
         let Some(Fact { what: Wire::Request { connection, .. }, node, .. }) = attempts.last() else { continue };
-        let Some(died) = closed.get(connection) else { continue };
-        if *died + evidence.bounds.slack * 2 < completed {
+        // What is older than the limit belongs to an earlier page of the call.
+        let limit = Duration::from_millis(evidence.plan.driver.request_timeout_ms) + evidence.bounds.slack;
+        let is_of_last_page = attempts.last().is_some_and(|last| last.caused_at + limit >= completed);
+        if !is_of_last_page || !closed.contains_key(connection) {
+            continue;
+        }
+        // Of attempts at the same time, one that may still be answered is worth waiting for.
+        let Some(died) = attempts.iter().map(|fact| ended(fact, &closed, evidence.wire)).max().flatten() else {
+            continue;
+        };
+        if attempts.iter().any(|fact| ended(fact, &closed, evidence.wire).is_none()) {
+            continue;
+        }
+        if died + evidence.bounds.slack * 2 < completed {
             failures.push(Failure::new(
                 "I27",
                 Class::Safety,
@@ -64,6 +76,17 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Failure> {
         }
     }
     failures
+}
+
+/// When nothing could come of an attempt any more: its answer was read, or its connection had died.
+fn ended(attempt: &Fact, closed: &BTreeMap<u64, Duration>, wire: &[Fact]) -> Option<Duration> {
+    let Wire::Request { connection: of, stream: on, .. } = attempt.what else { return None };
+    let is_read = |fact: &&Fact| {
+        matches!(fact.what, Wire::AnswerRead { connection, stream } if connection == of && stream == on)
+            && fact.at >= attempt.at
+    };
+    let read = wire.iter().find(is_read).map(|fact| fact.at);
+    [read, closed.get(&of).copied()].into_iter().flatten().min()
 }
 
 fn is_silent(fault: &PlannedFault) -> bool {

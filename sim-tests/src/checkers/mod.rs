@@ -7,13 +7,18 @@ mod acks;
 mod at_most_once;
 mod attempts;
 mod attribution;
+mod capacity;
 mod certainty;
 mod completion;
 mod control;
 mod dead_peers;
 mod dials;
+mod hostile;
 mod isolation;
+mod keyspace;
+mod limits;
 mod lwt;
+mod reader;
 mod scan;
 mod schema;
 mod streams;
@@ -123,11 +128,12 @@ impl Failure {
 pub type Checker = fn(&Evidence<'_>) -> Vec<Failure>;
 
 /// The ids and functions of all checkers over finished runs.
-pub const FINISHED: [(&str, Checker); 23] = [
+pub const FINISHED: [(&str, Checker); 28] = [
     ("I1", attribution::check),
     ("I2", completion::check),
     ("I3", streams::check_reuse),
     ("I5", streams::check_foreign_answers),
+    ("I6", capacity::check),
     ("I8", at_most_once::check),
     ("I9", attempts::check_bounded),
     ("I11", attempts::check_deadline),
@@ -141,16 +147,21 @@ pub const FINISHED: [(&str, Checker); 23] = [
     ("I27", isolation::check),
     ("I29", control::check_register_first),
     ("I31", control::check_economy),
+    ("I33", limits::check),
+    ("I34", reader::check),
     ("I35", schema::check_agreement),
     ("I36", attempts::check_repreparation),
     ("I37", schema::check_decoding),
+    ("I38", keyspace::check),
     ("I39", scan::check),
+    ("I40", hostile::check),
     ("I41", streams::check_violations),
     ("I48", acks::check),
 ];
 
 /// The ids of the invariants that are watched while a run is alive (in `run`).
-pub const WATCHED: [&str; 12] = ["I16", "I17", "I19", "I20", "I21", "I22", "I28", "I30", "I43", "I44", "I46", "I47"];
+pub const WATCHED: [&str; 15] =
+    ["I4", "I7", "I32", "I16", "I17", "I19", "I20", "I21", "I22", "I28", "I30", "I43", "I44", "I46", "I47"];
 
 /// The ids of all checkers, in order.
 #[must_use]

@@ -6,7 +6,7 @@
 
 use super::{
     Action, ClusterShape, Compression, DriverSettings, Level, Operation, Phases, Plan, PlannedFault, RetryChoice,
-    Workload,
+    Workload, faults,
 };
 use crate::seed::{Profile, Seed, SeedError};
 use proptest::collection::vec;
@@ -15,9 +15,7 @@ use proptest::sample::select;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use simcluster::entropy::Entropy;
-use simcluster::fault::{CrashKind, Direction, Fault, NameFault};
-use simcluster::kernel::NodeId;
-use simcluster::node::ForcedAnswer;
+use simcluster::fault::Fault;
 
 /// The plan of a seed that was checked.
 pub(super) fn generate(seed: Seed) -> Result<Plan, SeedError> {
@@ -75,7 +73,7 @@ impl Draft {
         self.faults.sort_by_key(|fault| fault.0);
         // Lost events are mended by the next periodic refresh; without any, only what is read after a reconnection
         // and what events say may bring news.
-        if self.faults.iter().any(|(_, _, fault)| matches!(fault, Fault::LoseEvents { .. })) {
+        if self.faults.iter().any(|(_, _, fault)| fault.hides_changes()) {
             self.driver.metadata_refresh_ms = 20_000;
         }
         let clients = self.clients;
@@ -148,33 +146,37 @@ fn resolve_columns(operations: &mut [Operation]) {
 
 fn draft(sizes: &Sizes) -> impl Strategy<Value = Draft> + use<> {
     let (operations, faults, kind) = (sizes.operations.clone(), sizes.faults.clone(), sizes.kind);
-    (cluster(kind), driver(), workload(kind), 1_u32..=3, sizes.safety_ms.clone(), vec(any::<bool>(), FAMILIES))
-        .prop_flat_map(move |(cluster, driver, workload, clients, safety_ms, families)| {
+    let swarm = (vec(any::<bool>(), faults::FAMILIES), select(vec![1_u64, 1, 1, 1_000]));
+    (cluster(kind), driver(), workload(kind), 1_u32..=3, sizes.safety_ms.clone(), swarm)
+        .prop_flat_map(move |(cluster, driver, mut workload, clients, safety_ms, (families, beat))| {
             let nodes: u32 = cluster.datacenters.iter().sum();
-            let operation = (0..safety_ms, 0_u32..3, level(), drop_after(), action(kind, &workload));
+            // Which statement an id means depends on the keyspace before Cassandra 4.0.
+            workload.keyspaces &= cluster.protocol_version_max == 5;
+            // In some plans the calls come in bursts.
+            let moment = (0..safety_ms).prop_map(move |at| at / beat * beat);
+            let operation = (moment, 0_u32..3, level(), drop_after(), action(kind, &workload));
             // A family that is off yields no faults, so mild plans stay mild.
             let families: Vec<usize> =
-                (0..FAMILIES).filter(|family| families[*family] && fits(kind, *family)).collect();
+                (0..faults::FAMILIES).filter(|family| families[*family] && faults::fits(kind, *family)).collect();
             let faults = if families.is_empty() { 0..=0 } else { faults.clone() };
             let fault = select(if families.is_empty() { vec![0] } else { families })
-                .prop_flat_map(move |family| (0..safety_ms * 8 / 10, hold(), self::fault(family, nodes)));
+                .prop_flat_map(move |family| (0..safety_ms * 8 / 10, faults::hold(), faults::fault(family, nodes)));
             (
                 Just((cluster, driver, workload, clients, safety_ms)),
                 vec(operation, operations.clone()),
                 vec(fault, faults),
-                storm(kind, nodes, safety_ms),
+                faults::storm(kind, nodes, safety_ms),
+                any::<bool>(),
             )
         })
-        .prop_map(|((cluster, driver, workload, clients, safety_ms), operations, mut faults, storm)| {
+        .prop_map(move |((cluster, driver, workload, clients, safety_ms), operations, mut faults, storm, is_mild)| {
             faults.extend(storm);
+            if kind == Profile::Schema && is_mild {
+                // Only where nodes and clients reach each other does "agreed" promise something about all nodes.
+                faults.retain(|(_, _, fault)| fault.leaves_contact());
+            }
             Draft { cluster, driver, workload, clients, safety_ms, operations, faults }
         })
-}
-
-/// Whether a family of faults belongs into plans of a profile. While nodes come and go no replica may be down: data
-/// that only it has would rightly be lost.
-const fn fits(kind: Profile, family: usize) -> bool {
-    !matches!((kind, family), (Profile::Topology, 0..=2))
 }
 
 fn cluster(kind: Profile) -> BoxedStrategy<ClusterShape> {
@@ -222,12 +224,13 @@ fn driver() -> impl Strategy<Value = DriverSettings> {
         heartbeat,
         select(vec![3_i32, 20, 5_000]),
         select(vec![1_u32, 1, 2]),
-        select(vec![4_u32, 64, 2_048]),
-        (protocol(), speculation(), retry(), any::<bool>()),
+        select(vec![2_u32, 4, 64, 2_048]),
+        (protocol(), speculation(), retry(), any::<bool>(), attempts()),
     )
         .prop_map(
             |(request_timeout_ms, reconnect, windows, heartbeat, page_size, connections, in_flight, more)| {
-                let ((protocol_version, compression), (speculation_ms, speculations_max), retry, by_name) = more;
+                let ((protocol_version, compression), (speculation_ms, speculations_max), retry, by_name, rest) = more;
+                let (attempt_timeout_ms, prepare_on_all_nodes, prepare_on_up) = rest;
                 DriverSettings {
                     request_timeout_ms,
                     connect_timeout_ms: 5_000,
@@ -248,16 +251,25 @@ fn driver() -> impl Strategy<Value = DriverSettings> {
                     speculations_max,
                     retry,
                     contact_by_name: by_name,
+                    attempt_timeout_ms,
+                    prepare_on_all_nodes,
+                    prepare_on_up,
                 }
             },
         )
 }
 
-/// The highest version asked for, and the compression: v5 knows no Snappy. v3 has no custom payload, by which calls are
-/// told apart on the wire.
+/// The limit of an attempt, mostly none, and where statements are prepared before they are needed.
+fn attempts() -> impl Strategy<Value = (u64, bool, bool)> {
+    (select(vec![0_u64, 0, 0, 300, 1_000]), any::<bool>(), any::<bool>())
+}
+
+/// The highest version asked for, and the compression: v5 knows no Snappy.
 fn protocol() -> impl Strategy<Value = (u8, Compression)> {
     use Compression::{Lz4, None, Snappy};
-    select(vec![(5_u8, None), (5, None), (5, Lz4), (4, None), (4, Lz4), (4, Snappy)])
+    let v5 = [(5_u8, None), (5, None), (5, None), (5, Lz4), (5, Lz4)];
+    let older = [(4, None), (4, Lz4), (4, Snappy), (3, None), (3, Lz4), (3, Snappy)];
+    select([v5.as_slice(), older.as_slice()].concat())
 }
 
 /// After how many milliseconds another node is asked as well, and how often; mostly never.
@@ -282,11 +294,15 @@ fn drop_after() -> impl Strategy<Value = Option<u64>> {
 
 fn workload(kind: Profile) -> impl Strategy<Value = Workload> + use<> {
     let accounts = if kind == Profile::Lwt { 3 } else { 0 };
-    (1_u32..=3, select(vec![0_u32, 1, 7, 23, 23])).prop_map(move |(static_playlists, static_entries)| Workload {
-        static_playlists,
-        static_entries,
-        accounts,
-    })
+    let keyspaces = select(vec![false, false, false, true]);
+    (1_u32..=3, select(vec![0_u32, 1, 7, 23, 23]), keyspaces).prop_map(
+        move |(static_playlists, static_entries, keyspaces)| Workload {
+            static_playlists,
+            static_entries,
+            accounts,
+            keyspaces,
+        },
+    )
 }
 
 fn level() -> impl Strategy<Value = Level> {
@@ -304,7 +320,11 @@ fn level() -> impl Strategy<Value = Level> {
 
 /// The operations of a profile: those of every application, and those that the profile is about.
 fn action(kind: Profile, workload: &Workload) -> BoxedStrategy<Action> {
-    let ordinary = ordinary_action(workload);
+    let mut ordinary = ordinary_action(workload).boxed();
+    if workload.keyspaces {
+        let switch = any::<bool>().prop_map(|other| Action::UseKeyspace { other });
+        ordinary = prop_oneof![5 => ordinary, 1 => switch, 3 => Just(Action::Whereami)].boxed();
+    }
     let accounts = workload.accounts.max(1);
     match kind {
         Profile::Lwt => prop_oneof![
@@ -323,7 +343,7 @@ fn action(kind: Profile, workload: &Workload) -> BoxedStrategy<Action> {
             5 => (0_u32..4).prop_map(|song| Action::ReadAll { song }),
         ]
         .boxed(),
-        _ => ordinary.boxed(),
+        _ => ordinary,
     }
 }
 
@@ -347,148 +367,6 @@ fn ordinary_action(workload: &Workload) -> impl Strategy<Value = Action> + use<>
         2 => Just(Action::CreateTable),
     ]
 }
-
-/// How long a fault holds: quantised, mostly short.
-fn hold() -> impl Strategy<Value = u64> {
-    select(vec![100_u64, 500, 1_000, 2_000, 4_000, 8_000])
-}
-
-/// The number of families that [`fault`] knows.
-const FAMILIES: usize = 18;
-
-fn fault(family: usize, nodes: u32) -> BoxedStrategy<Fault> {
-    let node = || (1..=nodes).prop_map(NodeId);
-    let percent = || select(vec![5_u8, 30, 100]);
-    match family {
-        0 => (node(), select(vec![CrashKind::Fin, CrashKind::Rst, CrashKind::Silence, CrashKind::Drain]))
-            .prop_map(|(node, how)| Fault::Crash { node, how })
-            .boxed(),
-        1 => node().prop_map(|node| Fault::Pause { node }).boxed(),
-        2 => {
-            (node(), any::<bool>()).prop_map(|(node, clients)| Fault::Partition { nodes: vec![node], clients }).boxed()
-        }
-        3 => (node(), select(vec![Direction::Both, Direction::ToNode, Direction::ToClient]))
-            .prop_map(|(node, direction)| Fault::CutClient { node, direction })
-            .boxed(),
-        4 => (node(), select(vec![5_u64, 50, 500, 3_000]))
-            .prop_map(|(node, extra_ms)| Fault::SlowLink { node, extra_ms })
-            .boxed(),
-        5 => (node(), any::<bool>())
-            .prop_map(|(node, refuse)| if refuse { Fault::Refuse { node } } else { Fault::ResetConnections { node } })
-            .boxed(),
-        6 => node().prop_map(|node| Fault::ResetConnections { node }).boxed(),
-        7 => (node(), 0_u8..3, select(vec![100_u64, 3_000]), 1_u32..=20)
-            .prop_map(|(node, kind, by_ms, times)| match kind {
-                0 => Fault::LoseEvents { node },
-                1 => Fault::DelayEvents { node, by_ms },
-                _ => Fault::RepeatEvents { node, times },
-            })
-            .boxed(),
-        8 => (node(), select(vec![50_u64, 600, 2_500, 6_000]), percent())
-            .prop_map(|(node, by_ms, percent)| Fault::LateAnswers { node, by_ms, percent })
-            .boxed(),
-        9 => (node(), percent()).prop_map(|(node, percent)| Fault::SwallowAnswers { node, percent }).boxed(),
-        10 => (node(), any::<bool>())
-            .prop_map(
-                |(node, forget)| {
-                    if forget { Fault::ForgetPrepared { node } } else { Fault::ForeignAnswer { node } }
-                },
-            )
-            .boxed(),
-        11 => (node(), 1_u32..=3).prop_map(|(node, pages)| Fault::EmptyPages { node, pages }).boxed(),
-        13 => (node(), select(ANSWERS.to_vec()), 1_u32..=4)
-            .prop_map(|(node, answer, statements)| Fault::ForceAnswers { node, answer, statements })
-            .boxed(),
-        14 => (node(), any::<bool>())
-            .prop_map(
-                |(node, corrupt)| {
-                    if corrupt { Fault::CorruptAnswer { node } } else { Fault::MisdirectAnswer { node } }
-                },
-            )
-            .boxed(),
-        15 => (node(), any::<bool>(), select(vec![-60_000_i64, -3_000, -1, 5, 3_000, 60_000]))
-            .prop_map(
-                |(node, clients, by_ms)| {
-                    if clients { Fault::ClientClock { by_ms } } else { Fault::NodeClock { node, by_ms } }
-                },
-            )
-            .boxed(),
-        16 => (node(), select(vec![200_u64, 1_500, 6_000]))
-            .prop_map(|(node, by_ms)| Fault::SlowSchema { node, by_ms })
-            .boxed(),
-        17 => (node(), select(vec![None, Some(NameFault::Fail), Some(NameFault::Hang), Some(NameFault::Dead)]))
-            .prop_map(|(node, names)| names.map_or(Fault::RejectLogins { node }, |how| Fault::Names { how }))
-            .boxed(),
-        _ => (node(), 1..=nodes, any::<bool>())
-            .prop_map(|(node, about, up)| Fault::FalseStatus { node, about: NodeId(about), up })
-            .boxed(),
-    }
-}
-
-/// Patterns of faults that independent draws would hardly ever make; in every third chaotic plan.
-fn storm(kind: Profile, nodes: u32, safety_ms: u64) -> BoxedStrategy<Vec<(u64, u64, Fault)>> {
-    match kind {
-        Profile::Chaos => {}
-        Profile::Topology => return moves(nodes, safety_ms),
-        _ => return Just(Vec::new()).boxed(),
-    }
-    let step = select(vec![200_u64, 1_000, 2_500]);
-    (0_u8..15, 0..safety_ms / 2, step, 1..=nodes)
-        .prop_map(move |(kind, from, step, node)| {
-            let ends = safety_ms * 9 / 10;
-            let node = NodeId(node);
-            let beats = (0..).map(|beat: u64| from + beat * step).take_while(|at| *at < ends).take(12);
-            match kind {
-                // Rolling restart: one node after the other.
-                0 => (1..=nodes)
-                    .zip((0..).map(|number: u64| from + number * step * 2))
-                    .map(|(node, at)| (at, step, Fault::Crash { node: NodeId(node), how: CrashKind::Fin }))
-                    .collect(),
-                // Flapping: one node comes and goes.
-                1 => beats.step_by(2).map(|at| (at, step, Fault::Crash { node, how: CrashKind::Rst })).collect(),
-                // Contradictory rumours about one node from all the others.
-                2 => beats
-                    .zip(0_u32..)
-                    .map(|(at, number)| {
-                        let teller = NodeId(number % nodes + 1);
-                        (at, 0, Fault::FalseStatus { node: teller, about: node, up: number % 2 == 0 })
-                    })
-                    .collect(),
-                // Every connection at once: a thundering herd of reconnections.
-                3 => (1..=nodes).map(|node| (from, 0, Fault::ResetConnections { node: NodeId(node) })).collect(),
-                // Late answers everywhere: the enemy of stream ids.
-                4 => (1..=nodes)
-                    .map(|node| (from, step * 4, Fault::LateAnswers { node: NodeId(node), by_ms: 2_500, percent: 50 }))
-                    .collect(),
-                _ => Vec::new(),
-            }
-        })
-        .boxed()
-}
-
-/// Changes of the ring, one after the other: one that moves data, and before or after it others that do not.
-fn moves(nodes: u32, safety_ms: u64) -> BoxedStrategy<Vec<(u64, u64, Fault)>> {
-    let node = || (1..=nodes).prop_map(NodeId);
-    let newcomer = NodeId(nodes + 1);
-    let data = (node(), any::<bool>(), 0_u8..4).prop_map(move |(node, same_address, kind)| match kind {
-        0 => Fault::Decommission { node },
-        1 => Fault::Replace { node, with: newcomer, same_address },
-        _ => Fault::Join { node: newcomer, datacenter: "dc1".to_owned() },
-    });
-    let address = (node(), 1..nodes, any::<bool>()).prop_map(move |(node, other, swap)| {
-        let with = NodeId((node.0 - 1 + other) % nodes + 1);
-        if swap { Fault::SwapAddresses { node, with } } else { Fault::ChangeAddress { node } }
-    });
-    // What moves data comes first: a node that restarts in the midst of it may be the only one that has a row.
-    let address = (safety_ms * 6 / 10..safety_ms * 8 / 10, Just(0_u64), address);
-    ((0..safety_ms / 10, Just(0_u64), data), vec(address, 0..=2))
-        .prop_map(|(first, more)| std::iter::once(first).chain(more).collect())
-        .boxed()
-}
-
-/// Every answer that can be forced.
-const ANSWERS: [ForcedAnswer; 4] =
-    [ForcedAnswer::Overloaded, ForcedAnswer::ServerError, ForcedAnswer::IsBootstrapping, ForcedAnswer::Malformed];
 
 #[cfg(test)]
 mod tests {
@@ -518,7 +396,7 @@ mod tests {
     }
 
     /// FNV-1a of the two plans above.
-    const FROZEN: u64 = 6_764_190_362_105_868_918;
+    const FROZEN: u64 = 9_900_015_172_126_571_103;
 
     #[test]
     fn generated_plans_pass_the_checks_of_plan_files() {
@@ -536,8 +414,8 @@ mod tests {
             faults.extend(plan.faults.iter().map(PlannedFault::kind));
             actions.extend(plan.operations.iter().map(|o| std::mem::discriminant(&o.action)).map(|d| format!("{d:?}")));
         }
-        assert_eq!(faults.len(), 24, "{faults:?}");
-        assert_eq!(actions.len(), 12, "{actions:?}");
+        assert_eq!(faults.len(), 25, "{faults:?}");
+        assert_eq!(actions.len(), 14, "{actions:?}");
     }
 
     #[test]

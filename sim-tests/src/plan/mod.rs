@@ -9,6 +9,7 @@
 //! - `Plan::parse(plan.to_toml()) == plan`, and printing is stable: the same plan has the same text.
 //! - Operations and faults are ordered by time, then id; ids are unique in their list.
 
+mod faults;
 mod generate;
 mod text;
 
@@ -181,6 +182,19 @@ pub struct DriverSettings {
     /// Whether the contact point is the cluster's name instead of its addresses.
     #[serde(default)]
     pub contact_by_name: bool,
+    /// Limit of each attempt; 0 = none.
+    #[serde(default)]
+    pub attempt_timeout_ms: u64,
+    /// Whether statements are prepared on all nodes, or on each when it first meets them.
+    #[serde(default = "yes")]
+    pub prepare_on_all_nodes: bool,
+    /// Whether statements are prepared on a node that comes up before it is asked.
+    #[serde(default = "yes")]
+    pub prepare_on_up: bool,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 const fn newest_version() -> u8 {
@@ -219,6 +233,9 @@ pub struct Workload {
     /// Accounts that exist, each with version 0.
     #[serde(default)]
     pub accounts: u32,
+    /// Whether there are two keyspaces, each with a table that names it.
+    #[serde(default)]
+    pub keyspaces: bool,
 }
 
 /// How long the phases last, in simulated time.
@@ -382,6 +399,13 @@ pub enum Action {
     },
     /// Creates a table named after the operation; not idempotent.
     CreateTable,
+    /// Makes a keyspace the one that unqualified names mean.
+    UseKeyspace {
+        /// The application's own, or the other one.
+        other: bool,
+    },
+    /// Reads the name of the keyspace from a table that each keyspace has, by its unqualified name; idempotent.
+    Whereami,
     /// Binds a value of the wrong type: nothing may be sent.
     Mistype {
         /// Which.
@@ -401,6 +425,7 @@ impl Action {
                 | Self::AddColumn
                 | Self::DropColumn { .. }
                 | Self::CreateTable
+                | Self::UseKeyspace { .. }
         )
     }
 

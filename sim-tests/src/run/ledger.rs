@@ -6,10 +6,35 @@ use bytes::Bytes;
 use simcluster::engine::{LedgerEntry, LedgerFact};
 use simcluster::fault::Fault;
 use simcluster::node::Observation;
+use std::collections::BTreeMap;
 
 /// Converts a ledger.
 pub(super) fn facts(entries: &[LedgerEntry]) -> Vec<Fact> {
-    entries.iter().filter_map(fact).collect()
+    let mut stamped = BTreeMap::new();
+    let mut facts: Vec<Fact> = entries.iter().filter_map(fact).collect();
+    for fact in &mut facts {
+        name_by_stamp(&mut fact.what, &mut stamped);
+    }
+    facts
+}
+
+/// Where the protocol has no custom payload the write time tells calls apart; an answer has its question's name.
+fn name_by_stamp(what: &mut Wire, stamped: &mut BTreeMap<(u64, i16), Nonce>) {
+    match what {
+        Wire::Request { connection, stream, nonce, asked, .. } => {
+            let stamp = asked.and_then(|asked| asked.timestamp).and_then(Nonce::from_stamp);
+            if let (None, Some(stamp)) = (*nonce, stamp) {
+                *nonce = Some(stamp);
+                stamped.insert((*connection, *stream), stamp);
+            } else if !stamped.is_empty() {
+                stamped.remove(&(*connection, *stream));
+            }
+        }
+        Wire::Response { connection, stream, nonce, .. } if nonce.is_none() && !stamped.is_empty() => {
+            *nonce = stamped.get(&(*connection, *stream)).copied();
+        }
+        _ => {}
+    }
 }
 
 fn fact(entry: &LedgerEntry) -> Option<Fact> {
@@ -48,6 +73,7 @@ fn observed(observation: &Observation) -> Option<Wire> {
             asked: asked.map(|asked| Asked { consistency: asked.consistency.code(), timestamp: asked.timestamp }),
         },
         Observation::Spoiled { client } => Wire::Spoiled { connection: client.0 },
+        Observation::Malformed { client } => Wire::Malformed { connection: client.0 },
         Observation::Response { client, stream, opcode, error, nonce: mark } => {
             Wire::Response { connection: client.0, stream: *stream, opcode: *opcode, error: *error, nonce: nonce(mark) }
         }

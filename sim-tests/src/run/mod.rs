@@ -24,7 +24,7 @@ use crate::wire::Fact;
 use simcluster::ClusterConfig;
 use simcluster::coordinator::CoordinatorConfig;
 use simcluster::kernel::{Budget, StopReason};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -61,6 +61,8 @@ struct Notes {
     wire: Vec<Fact>,
     truth: Option<Truth>,
     safety_began: Duration,
+    /// How many tasks each session has at rest beside those of connections and pools.
+    tasks: BTreeMap<String, usize>,
 }
 
 /// The notes of a run, shared by its tasks.
@@ -153,7 +155,7 @@ fn cluster(plan: &Plan, bounds: &Bounds) -> ClusterConfig {
         .budget(Budget { simulated: phases + bounds.settle * 2 + calls, events: EVENTS_MAX, polls: POLLS_MAX });
     config = config.forget_prepared_on_restart(shape.forget_prepared_on_restart);
     if shape.authentication {
-        config = config.users([(crate::app::client::USER.to_owned(), crate::app::client::PASSWORD.to_owned())]);
+        config = config.users([(crate::app::connect::USER.to_owned(), crate::app::connect::PASSWORD.to_owned())]);
     }
     for (number, nodes) in (1..).zip(&shape.datacenters) {
         config = config.datacenter(format!("dc{number}"), *nodes);

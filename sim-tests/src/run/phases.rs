@@ -6,6 +6,7 @@ use crate::bounds::Bounds;
 use crate::checkers::Class;
 use crate::history::{Answer, Call, Certainty, Nonce};
 use crate::plan::{Action, Level, Operation, Plan};
+use helenus::Session;
 use helenus::env::timeout;
 use simcluster::fault::Fault;
 use simcluster::{SimCluster, SimInstant};
@@ -70,25 +71,23 @@ async fn boot(run: &Run) -> Result<Vec<App>, String> {
     } else {
         run.sim.contact_points().iter().map(ToString::to_string).collect()
     };
-    let mut sessions = Vec::new();
-    for client in 0..run.plan.clients {
-        let environment = run.sim.environment(&format!("{CLIENT}{client}"));
-        let session = app::client::connect(&run.plan, environment, &contact_points).await;
-        sessions.push(session.map_err(|error| format!("client {client} cannot connect: {error}"))?);
-    }
-    let Some(first) = sessions.first() else { return Err("a plan needs a client".to_owned()) };
-    for statement in app::schema(&replication(&run.plan)) {
-        first.query(&statement).execute().await.map_err(|error| format!("{statement}: {error}"))?;
-    }
-    for (client, session) in sessions.iter().enumerate() {
-        let explain = |what: &str, error| format!("client {client}, {what}: {error}");
-        session.wait_for_schema_agreement().await.map_err(|error| explain("schema agreement", error))?;
-        session.refresh_schema().await.map_err(|error| explain("schema refresh", error))?;
+    // The others connect to a cluster that has its tables: to watch them being created is not what runs are about.
+    let first = connect(run, &contact_points, 0).await?;
+    create_schema(run, &first).await?;
+    let mut sessions = vec![first];
+    for client in 1..run.plan.clients {
+        sessions.push(connect(run, &contact_points, client).await?);
     }
     let mut apps = Vec::new();
     for (client, session) in sessions.into_iter().enumerate() {
         let app = App::prepare(session).await;
         apps.push(app.map_err(|error| format!("client {client} cannot prepare its statements: {error}"))?);
+    }
+    for (client, app) in apps.iter().enumerate() {
+        watch::full_pools(run, app).await;
+        let name = format!("{CLIENT}{client}");
+        let tasks = watch::tasks(run, app, &name);
+        run.notebook.lock().tasks.insert(name, tasks);
     }
     if let Some(app) = apps.first() {
         for playlist in 0..run.plan.workload.static_playlists {
@@ -103,6 +102,27 @@ async fn boot(run: &Run) -> Result<Vec<App>, String> {
         }
     }
     Ok(apps)
+}
+
+async fn connect(run: &Run, contact_points: &[String], client: u32) -> Result<Session, String> {
+    let environment = run.sim.environment(&format!("{CLIENT}{client}"));
+    let session = app::connect::connect(&run.plan, environment, contact_points).await;
+    session.map_err(|error| format!("client {client} cannot connect: {error}"))
+}
+
+/// Creates keyspaces and tables, and waits until every node and the session itself know them.
+async fn create_schema(run: &Run, session: &Session) -> Result<(), String> {
+    let replication = replication(&run.plan);
+    let mut statements = app::schema(&replication);
+    if run.plan.workload.keyspaces {
+        statements.extend(app::keyspaces_schema(&replication));
+    }
+    for statement in statements {
+        let query = session.query(&statement).consistency(helenus::Consistency::All);
+        query.execute().await.map_err(|error| format!("{statement}: {error}"))?;
+    }
+    session.wait_for_schema_agreement().await.map_err(|error| format!("schema agreement: {error}"))?;
+    session.refresh_schema().await.map_err(|error| format!("schema refresh: {error}"))
 }
 
 /// The name that resolves to every node of the cluster.
@@ -254,6 +274,7 @@ async fn calm(run: &Run, apps: &[App]) {
         watch::plans_and_placement(run, app, client).await;
         probe(run, app, client).await;
     }
+    watch::ghosts(run).await;
 }
 
 /// The longest delay that a fault of the plan gives to bytes on their way.
@@ -300,7 +321,7 @@ async fn dropped_connect(run: &Run) {
     let points: Vec<String> = run.sim.contact_points().iter().map(ToString::to_string).collect();
     let patience = Duration::from_millis(run.plan.seed.bits % 40);
     // Whether it was there in time does not matter.
-    drop(timeout(patience, app::client::connect(&run.plan, run.sim.environment(&name), &points)).await);
+    drop(timeout(patience, app::connect::connect(&run.plan, run.sim.environment(&name), &points)).await);
     sleep(run.bounds.slack).await;
     last_turns(run).await;
     let (tasks, sockets) = (run.sim.alive_tasks(&name), run.sim.open_client_connections(&name));

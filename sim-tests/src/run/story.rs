@@ -38,7 +38,11 @@ pub(super) fn tell(failure: &Failure, calls: &[Call], wire: &[Fact]) -> Vec<Stri
         Wire::Fault { .. } | Wire::Note(_) | Wire::ForeignAnswer | Wire::Violation { .. } => true,
         Wire::Registered { .. } => call.is_none(),
         Wire::Spoiled { .. } => true,
-        Wire::Event { .. } | Wire::AnswerRead { .. } | Wire::Dropped { .. } | Wire::Dialled { .. } => false,
+        Wire::Malformed { .. }
+        | Wire::Event { .. }
+        | Wire::AnswerRead { .. }
+        | Wire::Dropped { .. }
+        | Wire::Dialled { .. } => false,
     };
     let from = call.map_or(Duration::ZERO, |call| call.submitted.saturating_sub(BEFORE));
     let mut lines: Vec<(Duration, String)> = wire
@@ -71,6 +75,7 @@ fn say(what: &Wire) -> String {
             format!("connection {connection} ends{}", if *by_client { " by its client" } else { "" })
         }
         Wire::Dialled { client, address, .. } => format!("{client} dials {address}"),
+        Wire::Malformed { connection } => format!("the next answer on connection {connection} makes no sense"),
         Wire::Spoiled { connection } => format!("spoils an answer on connection {connection}"),
         Wire::Request { connection, stream, opcode, .. } => {
             format!("request {opcode:#04x} on stream {stream} of connection {connection}")

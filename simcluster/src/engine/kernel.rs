@@ -251,9 +251,9 @@ impl World {
             Delivery::Socket { connection, node, what } => {
                 self.record(Kind::Socket, party(connection), Party::Node(node), what.as_bytes(), || what.into());
             }
-            Delivery::AnswerRead { connection, node, stream } => {
+            Delivery::AnswerRead { connection, node, stream, arrived_at } => {
                 let connection = ClientId(connection.0);
-                self.note(node, self.now, LedgerFact::AnswerRead { connection, stream });
+                self.note(node, arrived_at, LedgerFact::AnswerRead { connection, stream });
             }
         }
     }
@@ -434,6 +434,7 @@ const fn observation_code(observation: &Observation) -> u8 {
         Observation::ProtocolViolation { .. } => 5,
         Observation::Liveness { .. } => 6,
         Observation::Spoiled { .. } => 7,
+        Observation::Malformed { .. } => 8,
     }
 }
 

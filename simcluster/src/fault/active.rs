@@ -11,7 +11,7 @@ use super::{CrashKind, Direction, Fault, NameFault};
 use crate::entropy::Dice;
 use crate::kernel::NodeId;
 use crate::network::Endpoint;
-use crate::node::ClientOutput;
+use crate::node::{ClientOutput, Dirt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub struct NodeFaults {
     pub schema_delay: Duration,
     /// Whether it refuses every login.
     pub rejects_logins: bool,
+    /// What is wrong with its rows about its peers, by the latest such fault.
+    pub dirt: Option<Dirt>,
 }
 
 /// What is to be done with bytes for a client.
@@ -187,6 +189,7 @@ impl ActiveFaults {
                 }
                 Fault::SlowSchema { by_ms, .. } => of.schema_delay += Duration::from_millis(*by_ms),
                 Fault::RejectLogins { .. } => of.rejects_logins = true,
+                Fault::DirtyPeers { how, .. } => of.dirt = Some(*how),
                 Fault::Partition { .. }
                 | Fault::ForceAnswers { .. }
                 | Fault::MisdirectAnswer { .. }

@@ -8,7 +8,7 @@ mod active;
 pub use active::{ActiveFaults, NodeFaults, Treatment};
 
 use crate::kernel::NodeId;
-use crate::node::ForcedAnswer;
+use crate::node::{Dirt, ForcedAnswer};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -165,6 +165,13 @@ pub enum Fault {
         /// Which node.
         node: NodeId,
     },
+    /// A node's rows about its peers are not what they should be.
+    DirtyPeers {
+        /// Which node.
+        node: NodeId,
+        /// What is wrong with them.
+        how: Dirt,
+    },
     /// Names do not resolve as they should.
     Names {
         /// How.
@@ -273,6 +280,32 @@ impl Fault {
         )
     }
 
+    /// Whether clients may have read something untrue and hear nothing when it is put right.
+    #[must_use]
+    pub const fn hides_changes(&self) -> bool {
+        matches!(self, Self::LoseEvents { .. } | Self::DirtyPeers { .. })
+    }
+
+    /// Whether nodes and clients reach each other all the time, and every connection lives.
+    #[must_use]
+    pub const fn leaves_contact(&self) -> bool {
+        matches!(
+            self,
+            Self::SlowSchema { .. }
+                | Self::NodeClock { .. }
+                | Self::ClientClock { .. }
+                | Self::LoseEvents { .. }
+                | Self::DelayEvents { .. }
+                | Self::RepeatEvents { .. }
+                | Self::FalseStatus { .. }
+                | Self::EmptyPages { .. }
+                | Self::ForgetPrepared { .. }
+                | Self::ForceAnswers { .. }
+                | Self::DirtyPeers { .. }
+                | Self::Names { .. }
+        )
+    }
+
     /// Its name, as plan files write it.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -300,6 +333,7 @@ impl Fault {
             Self::ClientClock { .. } => "client-clock",
             Self::SlowSchema { .. } => "slow-schema",
             Self::RejectLogins { .. } => "reject-logins",
+            Self::DirtyPeers { .. } => "dirty-peers",
             Self::Names { .. } => "names",
             Self::Join { .. } => "join",
             Self::Decommission { .. } => "decommission",
@@ -337,6 +371,7 @@ impl Fault {
             | Self::NodeClock { node, .. }
             | Self::SlowSchema { node, .. }
             | Self::RejectLogins { node }
+            | Self::DirtyPeers { node, .. }
             | Self::Join { node, .. }
             | Self::Decommission { node }
             | Self::ChangeAddress { node }
@@ -360,6 +395,7 @@ impl fmt::Display for Fault {
             Self::NodeClock { by_ms, .. } | Self::ClientClock { by_ms } => write!(f, " ({by_ms:+} ms)"),
             Self::SlowSchema { by_ms, .. } => write!(f, " (by {by_ms} ms)"),
             Self::Names { how } => write!(f, " ({how:?})"),
+            Self::DirtyPeers { how, .. } => write!(f, " ({how:?})"),
             Self::Join { datacenter, .. } => write!(f, " ({datacenter})"),
             Self::Replace { same_address: true, .. } => f.write_str(" (same address)"),
             Self::Partition { clients: true, .. } => f.write_str(" (from clients too)"),

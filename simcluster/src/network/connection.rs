@@ -84,6 +84,9 @@ struct Connection {
     read_offset: u64,
     sent_offset: u64,
     answers: VecDeque<(u64, i16)>,
+    /// How many bytes have arrived at the client, after each arrival that it has not read to the end.
+    arrivals: VecDeque<(u64, SimInstant)>,
+    arrived_offset: u64,
     read_dice: Dice,
     waiting_read: Option<Waker>,
     waiting_write: Option<Waker>,
@@ -150,6 +153,8 @@ impl Network {
             read_offset: 0,
             sent_offset: 0,
             answers: VecDeque::new(),
+            arrivals: VecDeque::new(),
+            arrived_offset: 0,
             read_dice: self.entropy.dice("read", entity),
             waiting_read: None,
             waiting_write: None,
@@ -255,6 +260,8 @@ impl Network {
             let what = match segment.payload {
                 Payload::Data(bytes) => {
                     connection.received_len += bytes.len();
+                    connection.arrived_offset += bytes.len() as u64;
+                    connection.arrivals.push_back((connection.arrived_offset, now));
                     self.deliveries.push(Delivery::AtClient { connection: id, node, bytes: bytes.clone() });
                     connection.received.push_back(bytes);
                     wake(&mut connection.waiting_read);

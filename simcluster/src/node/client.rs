@@ -15,7 +15,7 @@ use super::Node;
 use super::auth::{PASSWORD_AUTHENTICATOR, authenticate};
 use super::config::ReleaseLine;
 use super::message::{Asked, ClientId, ClientOutput, NodeStatus, Observation, Output};
-use super::misbehaviour::Spoil;
+use super::misbehaviour::{Spoil, is_malformed};
 use crate::kernel::Now;
 use crate::protocol::{
     Codec, Compression, Envelope, Incoming, Parameters, Payload, RequestMessage, ResponseEnvelope, ResponseMessage,
@@ -289,6 +289,9 @@ impl Node {
         }
         if spoils.is_some() {
             outputs.push(Output::Observed(Observation::Spoiled { client }));
+        }
+        if is_malformed(&message) {
+            outputs.push(Output::Observed(Observation::Malformed { client }));
         }
         let error = if let ResponseMessage::Error(error) = &message { Some(error.code()) } else { None };
         let (opcode, nonce) = (message.opcode(), ticket.nonce.clone());

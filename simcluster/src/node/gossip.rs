@@ -169,7 +169,7 @@ fn owns_tokens(status: NodeStatus) -> bool {
 
 impl Node {
     /// What this node tells others about itself, with a new version.
-    fn own_state(&mut self) -> Arc<GossipState> {
+    pub(super) fn own_state(&mut self) -> Arc<GossipState> {
         self.members.version += 1;
         Arc::new(GossipState {
             node: self.config.id,

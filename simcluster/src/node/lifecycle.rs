@@ -118,6 +118,9 @@ impl Node {
             config,
         };
         node.write_own_rows(now);
+        if is_restart {
+            node.clean_peers(now);
+        }
         node.reload_prepared(&durable.prepared);
         node.coordinate(now, outputs, Coordinator::handle_timeout);
         node.start_gossip(outputs);

@@ -62,6 +62,8 @@ pub enum Misbehaviour {
     MisdirectAnswer,
     /// Flip a bit of the next answer of each ready client whose framing has checksums.
     CorruptAnswer,
+    /// Keep wrong rows of the peers from now on, or right ones again.
+    DirtyPeers(Option<Dirt>),
     /// Refuse every login from now on, or no longer.
     RejectLogins(bool),
     /// No more of what was forced and has not happened yet: answers, spoiled answers, empty pages.
@@ -91,6 +93,24 @@ pub enum Misbehaviour {
     },
 }
 
+/// What is wrong with the rows that a node keeps of its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Dirt {
+    /// The row of its first peer has no host id.
+    NoHostId,
+    /// The row of its first peer has no tokens.
+    NoTokens,
+    /// The row of its first peer says that clients reach it at 0.0.0.0.
+    AnyAddress,
+    /// The row of its first peer is missing.
+    NoRow,
+    /// All rows are missing.
+    NoRows,
+    /// There is a row about the node itself.
+    OwnRow,
+}
+
 /// An answer that was not earned. No statement answered so has been carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -103,6 +123,12 @@ pub enum ForcedAnswer {
     IsBootstrapping,
     /// RESULT Rows that ends in the middle of its metadata.
     Malformed,
+    /// RESULT Rows that claims two thousand million columns in a few bytes.
+    HugeCount,
+    /// RESULT of a kind that does not exist.
+    UnknownKind,
+    /// RESULT Rows with a keyspace name that is no UTF-8.
+    BrokenText,
 }
 
 /// What a node wants done.
@@ -292,6 +318,11 @@ pub enum Observation {
     },
     /// An answer was sent on another stream, or with a flipped bit, on purpose: the connection must not outlive it.
     Spoiled {
+        /// The connection.
+        client: ClientId,
+    },
+    /// The answer that follows cannot be understood, on purpose: no call may take it for one.
+    Malformed {
         /// The connection.
         client: ClientId,
     },

@@ -3,11 +3,32 @@
 use super::Node;
 use super::client::Stage;
 use super::message::{ClientOutput, ForcedAnswer, Misbehaviour, Observation, Output};
+use crate::kernel::Now;
 use crate::protocol::{
     ColumnSpec, EventMessage, ResponseEnvelope, ResponseMessage, ResultRows, ServerError, encode_response, opcode,
 };
 use bytes::Bytes;
 use std::sync::Arc;
+
+/// Kind 2, no flags, one column, and then the first byte of its keyspace's length.
+const CUT: &[u8] = &[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+/// The same with two thousand million columns, and a name.
+const HUGE: &[u8] = &[0, 0, 0, 2, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 1, b'k'];
+/// A kind that does not exist.
+const UNKNOWN: &[u8] = &[0, 0, 0, 99];
+/// A keyspace whose name is no UTF-8.
+const BROKEN: &[u8] = &[0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 0, 2, 0xc3, 0x28, 0, 1, b't', 0, 1, b'c', 0, 9];
+
+/// Whether an answer is one of those that nobody can read.
+pub(super) fn is_malformed(message: &ResponseMessage) -> bool {
+    let ResponseMessage::Raw { body, .. } = message else { return false };
+    [CUT, HUGE, UNKNOWN, BROKEN].contains(&&body[..])
+}
+
+/// A RESULT that nobody can read.
+fn malformed(body: &'static [u8]) -> ResponseMessage {
+    ResponseMessage::Raw { opcode: opcode::RESULT, body: Bytes::from_static(body) }
+}
 
 /// What happens to the next answer of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +40,10 @@ pub(super) enum Spoil {
 }
 
 impl Node {
-    pub(super) fn handle_misbehaviour(&mut self, misbehaviour: Misbehaviour, outputs: &mut Vec<Output>) {
+    pub(super) fn handle_misbehaviour(&mut self, now: Now, misbehaviour: Misbehaviour, outputs: &mut Vec<Output>) {
         match misbehaviour {
+            Misbehaviour::DirtyPeers(None) => self.clean_peers(now),
+            Misbehaviour::DirtyPeers(Some(how)) => self.soil_peers(now, how, outputs),
             Misbehaviour::ForeignAnswer => self.send_foreign_answers(outputs),
             Misbehaviour::Behave => {
                 self.forced.clear();
@@ -75,11 +98,10 @@ impl Node {
                     ResponseMessage::Error(ServerError::Server("java.lang.RuntimeException: forced".into()))
                 }
                 ForcedAnswer::IsBootstrapping => ResponseMessage::Error(ServerError::IsBootstrapping),
-                // Kind 2, no flags, one column, and then the first byte of its keyspace's length.
-                ForcedAnswer::Malformed => ResponseMessage::Raw {
-                    opcode: opcode::RESULT,
-                    body: Bytes::from_static(&[0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1, 0]),
-                },
+                ForcedAnswer::Malformed => malformed(CUT),
+                ForcedAnswer::HugeCount => malformed(HUGE),
+                ForcedAnswer::UnknownKind => malformed(UNKNOWN),
+                ForcedAnswer::BrokenText => malformed(BROKEN),
             });
         }
         None

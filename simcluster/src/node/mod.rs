@@ -5,6 +5,7 @@
 mod auth;
 mod client;
 mod config;
+mod dirty_peers;
 mod effects;
 mod events;
 mod gossip;
@@ -26,8 +27,8 @@ mod tracing;
 pub use config::NodeConfig;
 pub use lifecycle::Durable;
 pub use message::{
-    Asked, ClientId, ClientOutput, ForcedAnswer, GossipState, Input, Misbehaviour, NodeStatus, Observation, Output,
-    PeerMessage,
+    Asked, ClientId, ClientOutput, Dirt, ForcedAnswer, GossipState, Input, Misbehaviour, NodeStatus, Observation,
+    Output, PeerMessage,
 };
 
 use crate::coordinator::{Coordinator, RequestId};
@@ -111,7 +112,7 @@ impl Node {
             Input::Peer { from, message } => self.handle_peer(now, from, message, outputs),
             Input::Wake => self.handle_wake(now, outputs),
             Input::Decommission => self.handle_decommission(now, outputs),
-            Input::Misbehave(misbehaviour) => self.handle_misbehaviour(misbehaviour, outputs),
+            Input::Misbehave(misbehaviour) => self.handle_misbehaviour(now, misbehaviour, outputs),
         }
     }
 

@@ -28,7 +28,7 @@ pub struct SimArguments {
     /// The first seed of a campaign; the others follow from it.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub base: u64,
-    /// Run one seed and tell its story: `g2-quick-00000000000004d2`, or a number with --profile.
+    /// Run one seed and tell its story: `g3-quick-00000000000004d2`, or a number with --profile.
     #[arg(long, value_name = "SEED", conflicts_with = "plan")]
     pub seed: Option<String>,
     /// Run one plan file.

@@ -91,9 +91,9 @@ mod tests {
 
     #[test]
     fn seeds_are_numbers_or_full_names() {
-        assert_eq!(parse_seed("5", Profile::Chaos).unwrap().to_string(), "g2-chaos-0000000000000005");
-        assert_eq!(parse_seed("0x1f", Profile::Quick).unwrap().to_string(), "g2-quick-000000000000001f");
-        assert_eq!(parse_seed("g2-chaos-00000000000000aa", Profile::Quick).unwrap().profile, Profile::Chaos);
+        assert_eq!(parse_seed("5", Profile::Chaos).unwrap().to_string(), "g3-chaos-0000000000000005");
+        assert_eq!(parse_seed("0x1f", Profile::Quick).unwrap().to_string(), "g3-quick-000000000000001f");
+        assert_eq!(parse_seed("g3-chaos-00000000000000aa", Profile::Quick).unwrap().profile, Profile::Chaos);
         assert!(parse_seed("what", Profile::Quick).is_err());
         assert!(matches!(parse_seed("g99-quick-00000000000000aa", Profile::Quick), Err(SeedError::OtherGenerator(_))));
     }

@@ -39,6 +39,7 @@ impl World {
             Fault::MisdirectAnswer { node } => self.misbehave(*node, Misbehaviour::MisdirectAnswer),
             Fault::CorruptAnswer { node } => self.misbehave(*node, Misbehaviour::CorruptAnswer),
             Fault::RejectLogins { node } => self.misbehave(*node, Misbehaviour::RejectLogins(true)),
+            Fault::DirtyPeers { node, how } => self.misbehave(*node, Misbehaviour::DirtyPeers(Some(*how))),
             _ => self.change_topology(fault),
         }
         self.settle();
@@ -56,6 +57,11 @@ impl World {
             && !self.faults.node(*node).is_some_and(|faults| faults.rejects_logins)
         {
             self.misbehave(*node, Misbehaviour::RejectLogins(false));
+        }
+        if let Fault::DirtyPeers { node, .. } = fault
+            && self.faults.node(*node).is_none_or(|faults| faults.dirt.is_none())
+        {
+            self.misbehave(*node, Misbehaviour::DirtyPeers(None));
         }
         self.settle();
     }

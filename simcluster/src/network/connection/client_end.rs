@@ -69,10 +69,14 @@ impl Network {
         }
         let read = connection.read(most, buffer);
         connection.read_offset += read as u64;
-        while let Some((_, stream)) = connection.answers.pop_front_if(|(end, _)| *end <= connection.read_offset) {
+        while let Some((end, stream)) = connection.answers.pop_front_if(|(end, _)| *end <= connection.read_offset) {
             let node = connection.node;
-            self.deliveries.push(Delivery::AnswerRead { connection: id, node, stream });
+            let arrived = connection.arrivals.iter().find(|(offset, _)| *offset >= end);
+            let arrived_at = arrived.map_or(now, |(_, at)| *at);
+            self.deliveries.push(Delivery::AnswerRead { connection: id, node, stream, arrived_at });
         }
+        let read_offset = connection.read_offset;
+        while connection.arrivals.pop_front_if(|(offset, _)| *offset <= read_offset).is_some() {}
         if was_full
             && connection.received_len < self.config.receive_window
             && connection.to_client.next_arrival().is_some_and(|at| at <= now)

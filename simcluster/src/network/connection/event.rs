@@ -84,5 +84,7 @@ pub enum Delivery {
         node: NodeId,
         /// The answered request's stream id.
         stream: i16,
+        /// When that byte had arrived.
+        arrived_at: SimInstant,
     },
 }
