@@ -15,6 +15,7 @@
 //! | [`runner`], [`simulated`] | a script in a world |
 //! | [`golden`], [`mask`] | answers as files |
 //! | [`mod@compare`] | verdicts and counts |
+//! | [`tokens`] | the tokens of keys of every shape |
 //! | [`generate`] | scripts from seeds, to find what no one has thought of |
 
 pub mod answer;
@@ -30,6 +31,7 @@ pub mod render;
 pub mod runner;
 pub mod script;
 pub mod simulated;
+pub mod tokens;
 pub mod types;
 
 pub use compare::{Count, Counts, Entry, Judged, Verdict, compare, count, judge_blocks, load, losses, table};

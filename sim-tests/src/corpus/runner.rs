@@ -370,7 +370,12 @@ async fn query(connection: &mut Connection, cql: &str) -> io::Result<Message> {
     let mut body = Vec::new();
     put_long_string(&mut body, cql);
     body.extend(parameters(connection.version(), &Options::default(), &[], None));
-    let envelope = connection.request(opcode::QUERY, &body).await?;
+    exchange(connection, opcode::QUERY, &body).await
+}
+
+/// Sends a message; the message that answers it.
+pub(super) async fn exchange(connection: &mut Connection, opcode: u8, body: &[u8]) -> io::Result<Message> {
+    let envelope = connection.request(opcode, body).await?;
     decoded(&envelope).map(|answer| answer.message)
 }
 
@@ -387,7 +392,7 @@ pub async fn must(connection: &mut Connection, cql: &str) -> io::Result<Message>
 }
 
 /// Drops every keyspace that is not Cassandra's own: scripts may have left some.
-async fn drop_keyspaces(connection: &mut Connection) -> io::Result<()> {
+pub(super) async fn drop_keyspaces(connection: &mut Connection) -> io::Result<()> {
     let Message::Rows(rows) = must(connection, "SELECT keyspace_name FROM system_schema.keyspaces").await? else {
         return Err(io::Error::other("system_schema.keyspaces has no rows"));
     };

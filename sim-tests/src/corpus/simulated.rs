@@ -4,6 +4,7 @@ use super::client::Stream;
 use super::golden::Block;
 use super::runner::{Connecting, World, run_script};
 use super::script::Script;
+use super::tokens::{self, Placed, Shape};
 use simcluster::{ClusterConfig, SimCluster};
 
 /// A simulated node, as near as can be to the one whose answers were recorded.
@@ -25,21 +26,41 @@ impl World for Simulated {
 ///
 /// A sentence: what went wrong around the statements, or the simulation's own failure.
 pub fn run(script: &Script) -> Result<Vec<Block>, String> {
-    let mut config = ClusterConfig::default()
+    let mut config = config();
+    if script.needs_users() {
+        config = config.users([("cassandra".to_string(), "cassandra".to_string())]);
+    }
+    let script = script.clone();
+    within(config, move |world| async move { run_script(&world, &script).await })
+}
+
+/// What `token(…)` of the first keys of a shape is.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn tokens(shape: &Shape, count: u32) -> Result<Vec<Placed>, String> {
+    let shape = shape.clone();
+    within(config(), move |world| async move { tokens::ask(&world, &shape, count).await })
+}
+
+fn config() -> ClusterConfig {
+    ClusterConfig::default()
         .cluster_name("helenus")
         .datacenter("datacenter1", 1)
         .racks(1)
         .vnodes(1)
         .ledger(false)
-        .mirror_custom_payload(false);
-    if script.needs_users() {
-        config = config.users([("cassandra".to_string(), "cassandra".to_string())]);
-    }
-    let script = script.clone();
-    let report = simcluster::run(config, |cluster| async move { run_script(&Simulated(cluster), &script).await });
+        .mirror_custom_payload(false)
+}
+
+fn within<T: Send + 'static, F: Future<Output = std::io::Result<T>> + 'static>(
+    config: ClusterConfig,
+    work: impl FnOnce(Simulated) -> F + 'static,
+) -> Result<T, String> {
+    let report = simcluster::run(config, |cluster| work(Simulated(cluster)));
     match report.value {
-        Some(Ok(blocks)) => Ok(blocks),
-        Some(Err(e)) => Err(e.to_string()),
+        Some(outcome) => outcome.map_err(|e| e.to_string()),
         None => Err("the simulation ended early".into()),
     }
 }

@@ -4,7 +4,7 @@ use super::release::Release;
 use super::ring::Settings;
 use super::stand_up;
 use sim_tests::corpus::client::Stream;
-use sim_tests::corpus::{self, Connecting, Entry, World, golden, run_script};
+use sim_tests::corpus::{self, Connecting, Entry, World, golden, run_script, tokens};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -49,35 +49,72 @@ pub fn with_cassandra(
 /// Records; the error is a sentence for the user.
 pub fn run(root: &Path, first: u8, arguments: &RecordArguments) -> Result<(), String> {
     let entries = corpus::load(&corpus::folder(), &arguments.filter)?;
-    with_cassandra(root, first, arguments.at, |address| record_all(address, &entries, arguments.check))
+    with_cassandra(root, first, arguments.at, |address| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|e| format!("cannot start a runtime: {e}"))?;
+        let mut recording = Recording { runtime, world: Real(address), changed: Vec::new(), is_check: arguments.check };
+        recording.scripts(&entries)?;
+        if "tokens".contains(&arguments.filter) {
+            recording.tokens()?;
+        }
+        recording.verdict()
+    })
 }
 
-fn record_all(address: SocketAddr, entries: &[Entry], is_check: bool) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| format!("cannot start a runtime: {e}"))?;
-    let (mut statements, mut changed) = (0, Vec::new());
-    for entry in entries {
-        let path = entry.script.path();
-        let blocks = runtime.block_on(run_script(&Real(address), &entry.script)).map_err(|e| format!("{path}: {e}"))?;
-        statements += blocks.len();
-        let text = golden::to_text(&format!("Apache Cassandra {}", super::RELEASE), &blocks);
-        if std::fs::read_to_string(&entry.golden).is_ok_and(|known| known == text) {
-            continue;
+struct Recording {
+    runtime: tokio::runtime::Runtime,
+    world: Real,
+    changed: Vec<String>,
+    is_check: bool,
+}
+
+impl Recording {
+    fn scripts(&mut self, entries: &[Entry]) -> Result<(), String> {
+        let mut statements = 0;
+        for entry in entries {
+            let path = entry.script.path();
+            let blocks = self.runtime.block_on(run_script(&self.world, &entry.script));
+            let blocks = blocks.map_err(|e| format!("{path}: {e}"))?;
+            statements += blocks.len();
+            self.keep(&entry.golden, path, &golden::to_text(&recorded_from(), &blocks))?;
         }
-        changed.push(path);
-        if !is_check {
-            write(&entry.golden, &text)?;
+        println!("{} scripts, {statements} statements", entries.len());
+        Ok(())
+    }
+
+    fn tokens(&mut self) -> Result<(), String> {
+        let mut lines = Vec::new();
+        for shape in tokens::shapes() {
+            let placed = self.runtime.block_on(tokens::ask(&self.world, &shape, tokens::KEYS));
+            lines.push(tokens::line(&shape, &placed.map_err(|e| format!("tokens of {}: {e}", shape.name))?));
+        }
+        println!("tokens of {} shapes of partition keys", lines.len());
+        self.keep(&tokens::file(), "tokens".into(), &tokens::text(&recorded_from(), &lines))
+    }
+
+    /// Writes a file if it is to be written and has changed.
+    fn keep(&mut self, file: &Path, name: String, text: &str) -> Result<(), String> {
+        if std::fs::read_to_string(file).is_ok_and(|known| known == text) {
+            return Ok(());
+        }
+        self.changed.push(name);
+        match self.is_check {
+            true => Ok(()),
+            false => std::fs::write(file, text).map_err(|e| format!("cannot write {}: {e}", file.display())),
         }
     }
-    println!("{} scripts, {statements} statements, {} golden files differ", entries.len(), changed.len());
-    match is_check && !changed.is_empty() {
-        true => Err(format!("these scripts were answered differently: {}", changed.join(", "))),
-        false => Ok(()),
+
+    fn verdict(self) -> Result<(), String> {
+        println!("{} recorded files differ", self.changed.len());
+        match self.is_check && !self.changed.is_empty() {
+            true => Err(format!("these were answered differently: {}", self.changed.join(", "))),
+            false => Ok(()),
+        }
     }
 }
 
-fn write(path: &Path, text: &str) -> Result<(), String> {
-    std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))
+fn recorded_from() -> String {
+    format!("Apache Cassandra {}", super::RELEASE)
 }
