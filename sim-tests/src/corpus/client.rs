@@ -194,7 +194,8 @@ impl Connection {
     }
 }
 
-fn split_envelope(buffer: &mut Vec<u8>) -> Option<Envelope> {
+/// Takes a whole envelope off the front, if there is one.
+pub(super) fn split_envelope(buffer: &mut Vec<u8>) -> Option<Envelope> {
     let header: [u8; HEADER_LEN] = buffer.get(..HEADER_LEN)?.try_into().ok()?;
     let [version, flags, stream_high, stream_low, opcode, len @ ..] = header;
     let len = usize::try_from(u32::from_be_bytes(len)).ok()?;
@@ -207,7 +208,7 @@ const SEGMENT_HEADER_LEN: usize = 6;
 const SEGMENT_PAYLOAD_LEN_MAX: usize = (1 << 17) - 1;
 
 /// Moves one segment's payload from `received` to `payloads`; false means that more bytes are needed.
-fn split_segment(received: &mut Vec<u8>, payloads: &mut Vec<u8>) -> io::Result<bool> {
+pub(super) fn split_segment(received: &mut Vec<u8>, payloads: &mut Vec<u8>) -> io::Result<bool> {
     let Some(header) = received.get(..SEGMENT_HEADER_LEN) else { return Ok(false) };
     if header[3..] != crc24(&header[..3]) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a segment's header checksum is wrong"));

@@ -16,12 +16,14 @@
 //! | [`golden`], [`mask`] | answers as files |
 //! | [`mod@compare`] | verdicts and counts |
 //! | [`tokens`] | the tokens of keys of every shape |
+//! | [`frames`] | the bytes that travel |
 //! | [`generate`] | scripts from seeds, to find what no one has thought of |
 
 pub mod answer;
 pub mod client;
 pub mod compare;
 pub mod encode;
+pub mod frames;
 pub mod generate;
 pub mod golden;
 pub mod literal;

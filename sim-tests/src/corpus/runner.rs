@@ -35,15 +35,24 @@ const PAGES_MAX: usize = 1000;
 /// The world cannot be reached, or refuses to create the keyspace. What happens to single statements is part of the
 /// answer.
 pub async fn run_script(world: &dyn World, script: &Script) -> io::Result<Vec<Block>> {
+    run_script_in(world, script, VERSION_DEFAULT).await
+}
+
+/// Runs a script with another protocol version where it does not say which.
+///
+/// # Errors
+///
+/// As [`run_script`].
+pub async fn run_script_in(world: &dyn World, script: &Script, version: u8) -> io::Result<Vec<Block>> {
     let keyspace = script.keyspace();
     let user = script.needs_users().then_some(SUPERUSER);
-    let mut setup = Connection::open(world.connect().await?, VERSION_DEFAULT, user).await?;
+    let mut setup = Connection::open(world.connect().await?, version, user).await?;
     drop_keyspaces(&mut setup).await?;
     let replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}";
     must(&mut setup, &format!("CREATE KEYSPACE {keyspace} WITH replication = {replication}")).await?;
-    let mut events = Connection::open(world.connect().await?, VERSION_DEFAULT, user).await?;
+    let mut events = Connection::open(world.connect().await?, version, user).await?;
     events.register(&["SCHEMA_CHANGE"]).await?;
-    let mut run = Run { world, keyspace, user, connections: BTreeMap::new() };
+    let mut run = Run { world, keyspace, user, version, connections: BTreeMap::new() };
     let mut blocks = Vec::new();
     for step in &script.steps {
         if let Some(pause) = step.options.sleep {
@@ -69,13 +78,14 @@ struct Run<'a> {
     world: &'a dyn World,
     keyspace: String,
     user: Option<(&'static str, &'static str)>,
+    version: u8,
     connections: BTreeMap<Speaker, Connection>,
 }
 
 impl Run<'_> {
     async fn step(&mut self, step: &Step) -> Vec<String> {
         let user = step.options.user.clone().or_else(|| self.user.map(|(name, word)| (name.into(), word.into())));
-        let speaker = (step.options.protocol.unwrap_or(VERSION_DEFAULT), user);
+        let speaker = (step.options.protocol.unwrap_or(self.version), user);
         let mut lines = Vec::new();
         let outcome = match self.connection(&speaker).await {
             Ok(connection) => execute(connection, step, &mut lines).await,

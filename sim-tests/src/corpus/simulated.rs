@@ -1,6 +1,7 @@
 //! The simulated world: one node, virtual time, a fresh cluster for each script.
 
 use super::client::Stream;
+use super::frames::{self, Conversation};
 use super::golden::Block;
 use super::runner::{Connecting, World, run_script};
 use super::script::Script;
@@ -42,6 +43,16 @@ pub fn run(script: &Script) -> Result<Vec<Block>, String> {
 pub fn tokens(shape: &Shape, count: u32) -> Result<Vec<Placed>, String> {
     let shape = shape.clone();
     within(config(), move |world| async move { tokens::ask(&world, &shape, count).await })
+}
+
+/// What travels when a script is run in a protocol version.
+///
+/// # Errors
+///
+/// As [`run`].
+pub fn frames(script: &Script, version: u8) -> Result<Vec<Conversation>, String> {
+    let script = script.clone();
+    within(config(), move |world| async move { frames::record(&world, &script, version).await })
 }
 
 fn config() -> ClusterConfig {

@@ -158,16 +158,16 @@ fn value(of: &CqlType, draw: &mut Draw) -> Vec<u8> {
         CqlType::Native(native) => native_value(*native, draw),
         CqlType::List(element) => {
             let values: Vec<_> = (0..draw.below(4)).map(|_| value(element, draw)).collect();
-            collection(values.len(), values)
+            collection(values.len(), &values)
         }
         CqlType::Set(element) => {
             let values = distinct(element, draw);
-            collection(values.len(), values)
+            collection(values.len(), &values)
         }
         CqlType::Map(key, of) => {
             let keys = distinct(key, draw);
             let entries: Vec<_> = keys.into_iter().flat_map(|key| [key, value(of, draw)]).collect();
-            collection(entries.len() / 2, entries)
+            collection(entries.len() / 2, &entries)
         }
         CqlType::Tuple(elements) => {
             let values: Vec<_> = elements.iter().map(|element| value(element, draw)).collect();
@@ -190,7 +190,7 @@ fn distinct(element: &CqlType, draw: &mut Draw) -> Vec<Vec<u8>> {
     values
 }
 
-fn collection(count: usize, values: Vec<Vec<u8>>) -> Vec<u8> {
+fn collection(count: usize, values: &[Vec<u8>]) -> Vec<u8> {
     let mut out = i32::try_from(count).unwrap_or(i32::MAX).to_be_bytes().to_vec();
     out.extend(values.iter().flat_map(|value| with_len(value)));
     out

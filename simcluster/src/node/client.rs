@@ -184,10 +184,11 @@ impl Node {
 
     fn supported(&self) -> Vec<(&'static str, Vec<String>)> {
         let cql_version = ReleaseLine::of(&self.config.release).cql_version();
+        // In the order of the recorded bytes.
         vec![
+            ("PROTOCOL_VERSIONS", supported_versions(self.config.protocol_version_max)),
             ("COMPRESSION", vec!["snappy".into(), "lz4".into()]),
             ("CQL_VERSION", vec![cql_version.into()]),
-            ("PROTOCOL_VERSIONS", supported_versions(self.config.protocol_version_max)),
         ]
     }
 

@@ -227,11 +227,10 @@ fn put_rows(out: &mut BytesMut, message: &RowsMessage, version: u8) {
     let new_metadata_id = new_metadata_id.as_ref().filter(|_| version >= 5);
     let skip_metadata = *skip_metadata && new_metadata_id.is_none();
     let table = global_table(&rows.columns);
-    let mut flags = 0;
+    // Cassandra says that all columns are of one table also where it leaves them out.
+    let mut flags = if table.is_some() { metadata_flag::GLOBAL_TABLES_SPEC } else { 0 };
     if skip_metadata {
         flags |= metadata_flag::NO_METADATA;
-    } else if table.is_some() {
-        flags |= metadata_flag::GLOBAL_TABLES_SPEC;
     }
     if rows.paging_state.is_some() {
         flags |= metadata_flag::HAS_MORE_PAGES;

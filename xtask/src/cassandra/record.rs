@@ -4,7 +4,7 @@ use super::release::Release;
 use super::ring::Settings;
 use super::stand_up;
 use sim_tests::corpus::client::Stream;
-use sim_tests::corpus::{self, Connecting, Entry, World, golden, run_script, tokens};
+use sim_tests::corpus::{self, Connecting, Entry, World, frames, golden, run_script, tokens};
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -59,6 +59,9 @@ pub fn run(root: &Path, first: u8, arguments: &RecordArguments) -> Result<(), St
         if "tokens".contains(&arguments.filter) {
             recording.tokens()?;
         }
+        if "frames".contains(&arguments.filter) {
+            recording.frames()?;
+        }
         recording.verdict()
     })
 }
@@ -94,10 +97,35 @@ impl Recording {
         self.keep(&tokens::file(), "tokens".into(), &tokens::text(&recorded_from(), &lines))
     }
 
+    fn frames(&mut self) -> Result<(), String> {
+        let entries = corpus::load(&corpus::folder(), "")?;
+        let is_kept = |entry: &&Entry| frames::SCRIPTS.contains(&entry.script.path().as_str());
+        for version in frames::VERSIONS {
+            let mut conversations = Vec::new();
+            for Entry { script, .. } in entries.iter().filter(is_kept) {
+                let recorded = self.runtime.block_on(frames::record(&self.world, script, version));
+                conversations.extend(recorded.map_err(|e| format!("frames of {}: {e}", script.path()))?);
+            }
+            let count: usize = conversations.iter().map(|conversation| conversation.frames.len()).sum();
+            println!("{count} frames of protocol v{version}");
+            let known = std::fs::read_to_string(frames::file(version)).unwrap_or_default();
+            let Some(difference) = frames::difference(&frames::parse(&known)?, &conversations) else { continue };
+            println!("v{version}: {difference}");
+            let text = frames::text(&recorded_from(), version, &conversations);
+            self.keep(&frames::file(version), format!("frames of v{version}"), &text)?;
+        }
+        Ok(())
+    }
+
     /// Writes a file if it is to be written and has changed.
     fn keep(&mut self, file: &Path, name: String, text: &str) -> Result<(), String> {
-        if std::fs::read_to_string(file).is_ok_and(|known| known == text) {
+        let known = std::fs::read_to_string(file).unwrap_or_default();
+        if known == text {
             return Ok(());
+        }
+        let first = known.lines().zip(text.lines()).find(|(known, line)| known != line);
+        if let Some((known, line)) = first {
+            println!("{name}:\n  - {known}\n  + {line}");
         }
         self.changed.push(name);
         match self.is_check {
