@@ -4,7 +4,7 @@
 //! after the handshake, segments. The files `corpus/frames/v3.txt` … hold those of the real Cassandra. Codecs are
 //! held to them in both directions.
 
-use super::answer::{Answer, Message};
+use super::answer::{Answer, Message, Rows};
 use super::client::{Envelope, Stream, split_envelope, split_segment};
 use super::mask;
 use super::runner::{Connecting, World, run_script_in};
@@ -189,8 +189,8 @@ impl Conversation {
     }
 }
 
-/// An answer without what differs by nature: paging states, which are the server's own affair, what texts name, and the
-/// warning that is given by chance.
+/// An answer without what differs by nature: paging states, which are the server's own affair, what texts name, times
+/// of writes, and the warning that is given by chance.
 #[must_use]
 pub fn natural(envelope: &Envelope) -> (i16, u8, Option<Answer>) {
     let mut answer = Answer::decode(envelope).ok();
@@ -201,11 +201,20 @@ pub fn natural(envelope: &Envelope) -> (i16, u8, Option<Answer>) {
             Message::Error { text, .. } => *text = mask::text(text),
             Message::Rows(rows) => {
                 rows.metadata.paging_state = rows.metadata.paging_state.as_ref().map(|_| Vec::new());
+                leave_out_write_times(rows);
             }
             _ => {}
         }
     }
     (envelope.stream, envelope.opcode, answer)
+}
+
+fn leave_out_write_times(rows: &mut Rows) {
+    let columns = rows.metadata.columns.iter().flatten();
+    let is_time: Vec<bool> = columns.map(|column| column.name.contains("writetime(")).collect();
+    for row in &mut rows.rows {
+        row.iter_mut().zip(&is_time).filter(|(_, is_time)| **is_time).for_each(|(cell, _)| *cell = None);
+    }
 }
 
 /// The first answer that is not the same but for what differs by nature, in a sentence.

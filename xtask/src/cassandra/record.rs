@@ -125,7 +125,7 @@ impl Recording {
         }
         let first = known.lines().zip(text.lines()).find(|(known, line)| known != line);
         if let Some((known, line)) = first {
-            println!("{name}:\n  - {known}\n  + {line}");
+            println!("{name}:\n  - {known:.300}\n  + {line:.300}");
         }
         self.changed.push(name);
         match self.is_check {
