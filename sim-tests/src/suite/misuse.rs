@@ -57,8 +57,9 @@ async fn values_that_do_not_fit_are_refused_before_anything_is_sent(stage: Stage
 
 async fn unset_needs_a_protocol_that_knows_it(stage: Stage) -> Outcome {
     with_table(&stage).await?;
-    let session = stage.session_with(3, |builder| builder.protocol_version(ProtocolVersion::V3)).await?;
-    let query = session.query("INSERT INTO t (k, v) VALUES (?, ?)").bind((1, helenus::value::Unset));
+    let session = stage.session_outside(3, |builder| builder.protocol_version(ProtocolVersion::V3)).await?;
+    let insert = format!("INSERT INTO {}.t (k, v) VALUES (?, ?)", stage.keyspace());
+    let query = session.query(insert).bind((1, helenus::value::Unset));
     let error = refused(query.execute().await)?;
     assert!(matches!(error.kind(), ErrorKind::Bind(_)), "{error}");
     assert!(error.to_string().contains("unset"), "{error}");

@@ -1,7 +1,7 @@
 //! Results in pages, by hand and as a stream.
 
-use super::{Needs, Outcome, Stage, subject};
-use helenus::{Consistency, Session};
+use super::{Outcome, Stage, subject};
+use helenus::Session;
 
 subject! { "paging";
     a_stream_yields_every_row_in_order,
@@ -11,7 +11,6 @@ subject! { "paging";
     the_last_page_says_so_even_if_it_is_full,
     a_limit_ends_a_paged_result,
     a_page_larger_than_the_result_is_the_only_one,
-    pages_go_on_while_each_node_is_restarted: Needs::BREAKING,
 }
 
 const ROWS: i32 = 100;
@@ -100,29 +99,5 @@ async fn a_page_larger_than_the_result_is_the_only_one(stage: Stage) -> Outcome 
     let page = session.query("SELECT n FROM wide WHERE list = 1").page_size(5_000).execute().await?;
     assert_eq!(page.row_count(), 100);
     assert_eq!(page.paging_state(), None);
-    Ok(())
-}
-
-async fn pages_go_on_while_each_node_is_restarted(stage: Stage) -> Outcome {
-    let session = filled(&stage).await?;
-    let select = session.prepare("SELECT n FROM wide WHERE list = 1").await?;
-    let query = session.query(&select).page_size(10).consistency(Consistency::Quorum).idempotent(true);
-    let mut pages = query.pages();
-    let mut seen = Vec::new();
-    for node in [1, 2, 3] {
-        for _ in 0..2 {
-            let page = pages.next().await?.ok_or("there are more pages")?;
-            seen.extend(page.rows::<(i32,)>()?.collect::<Result<Vec<_>, _>>()?);
-        }
-        stage.cluster().kill(node).await?;
-        let page = pages.next().await?.ok_or("there are more pages")?;
-        seen.extend(page.rows::<(i32,)>()?.collect::<Result<Vec<_>, _>>()?);
-        stage.cluster().restart(node).await?;
-        stage.whole().await?;
-    }
-    while let Some(page) = pages.next().await? {
-        seen.extend(page.rows::<(i32,)>()?.collect::<Result<Vec<_>, _>>()?);
-    }
-    assert_eq!(seen, (0..ROWS).map(|n| (n,)).collect::<Vec<_>>());
     Ok(())
 }

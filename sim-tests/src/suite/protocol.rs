@@ -45,21 +45,27 @@ async fn everything_works(stage: &Stage, version: ProtocolVersion, compression: 
             None => builder,
         }
     };
-    let session = stage.session_with(3, settings).await?;
+    let session = stage.session_outside(3, settings).await?;
     assert_eq!(session.protocol_version(), version);
-    session.query("CREATE TABLE t (id int PRIMARY KEY, v text)").execute().await?;
-    let insert = session.prepare("INSERT INTO t (id, v) VALUES (?, ?)").await?;
+    let table = format!("{}.t", stage.keyspace());
+    session.query(format!("CREATE TABLE {table} (id int PRIMARY KEY, v text)")).execute().await?;
+    let insert = session.prepare(format!("INSERT INTO {table} (id, v) VALUES (?, ?)")).await?;
     // Short ones are not worth compressing, long ones take several segments of v5.
     let texts = [String::new(), "short".to_owned(), "compressible ".repeat(20_000)];
     for (id, text) in (0..).zip(&texts) {
         session.query(&insert).bind((id, text)).execute().await?;
-        let (read,): (String,) = session.query("SELECT v FROM t WHERE id = ?").bind((id,)).one().await?;
+        let select = session.query(format!("SELECT v FROM {table} WHERE id = ?"));
+        let (read,): (String,) = select.bind((id,)).one().await?;
         assert!(read == *text, "the text of {} characters comes back", text.len());
     }
     session.batch(BatchType::Logged).push(&insert, (10, "ten")).push(&insert, (11, "eleven")).execute().await?;
-    let rows: Vec<(i32,)> = session.query("SELECT id FROM t").page_size(2).all().await?;
+    let rows: Vec<(i32,)> = session.query(format!("SELECT id FROM {table}")).page_size(2).all().await?;
     assert_eq!(rows.len(), 5);
-    let error = session.query("SELECT * FROM absent").execute().await.expect_err("there is no such table");
+    let error = session
+        .query(format!("SELECT * FROM {}.absent", stage.keyspace()))
+        .execute()
+        .await
+        .expect_err("there is no such table");
     assert!(matches!(error.kind(), ErrorKind::Invalid(_)), "{error}");
     Ok(())
 }
@@ -71,9 +77,10 @@ async fn the_newest_version_is_chosen(stage: Stage) -> Outcome {
 }
 
 async fn unset_values_are_refused_in_v3_before_anything_is_sent(stage: Stage) -> Outcome {
-    let session = stage.session_with(3, |builder| builder.protocol_version(V3)).await?;
-    session.query("CREATE TABLE t (id int PRIMARY KEY, v text)").execute().await?;
-    let insert = session.query("INSERT INTO t (id, v) VALUES (?, ?)").bind((1, Unset));
+    let session = stage.session_outside(3, |builder| builder.protocol_version(V3)).await?;
+    let table = format!("{}.t", stage.keyspace());
+    session.query(format!("CREATE TABLE {table} (id int PRIMARY KEY, v text)")).execute().await?;
+    let insert = session.query(format!("INSERT INTO {table} (id, v) VALUES (?, ?)")).bind((1, Unset));
     let error = insert.execute().await.expect_err("v3 cannot say it");
     assert!(matches!(error.kind(), ErrorKind::Bind(_)), "{error}");
     assert_eq!(error.certainty(), helenus::Certainty::NotSent);

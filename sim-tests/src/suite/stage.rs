@@ -114,11 +114,26 @@ impl Stage {
         replication_factor: u8,
         settings: impl FnOnce(SessionBuilder) -> SessionBuilder,
     ) -> Result<Session, Error> {
+        let session = self.session_outside(replication_factor, settings).await?;
+        session.use_keyspace(self.keyspace()).await?;
+        Ok(session)
+    }
+
+    /// As [`Self::session_with`] without a keyspace of the session's own: tables are named in full. Cassandra 4.0 warns of
+    /// statements prepared after USE, and cannot say so in version 3.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::session`].
+    pub async fn session_outside(
+        &self,
+        replication_factor: u8,
+        settings: impl FnOnce(SessionBuilder) -> SessionBuilder,
+    ) -> Result<Session, Error> {
         let session = self.connect(settings(self.builder())).await?;
         let replication = self.replication(replication_factor);
         let create = format!("CREATE KEYSPACE IF NOT EXISTS {} WITH replication = {replication}", self.keyspace());
         session.query(create).execute().await?;
-        session.use_keyspace(self.keyspace()).await?;
         Ok(session)
     }
 

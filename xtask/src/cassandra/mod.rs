@@ -19,6 +19,7 @@ pub use release::Release;
 use ring::{NODES_MAX, Ring, Settings};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A real ring, or what to do with one.
 #[derive(Clone, Debug, clap::Args)]
@@ -244,6 +245,16 @@ impl Ring {
     }
 }
 
+/// Set by Ctrl-C: nodes end because they are told to.
+static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Lets the handler of Ctrl-C end the program, if it is at work: the nodes that it ends are no failure to tell of.
+fn yield_to_interruption() {
+    while IS_INTERRUPTED.load(Ordering::Relaxed) {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+}
+
 /// Ends a ring when it is dropped, also by a panic, and at Ctrl-C.
 pub(crate) struct Guard {
     ring: Option<Ring>,
@@ -256,6 +267,7 @@ impl Guard {
         // It can be set once per process; whoever set it before ends the process, and then the nodes have to go by
         // `down`.
         let _ = ctrlc::set_handler(move || {
+            IS_INTERRUPTED.store(true, Ordering::Relaxed);
             if let Err(sentence) = watched.end() {
                 eprintln!("{sentence}: `cargo xtask cassandra down` ends the nodes");
             }

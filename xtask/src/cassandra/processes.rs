@@ -1,7 +1,7 @@
 //! Starting, signalling and ending the nodes' processes, by the pid files under the ring's folder.
 
 use super::ring::{Node, Ring};
-use super::{partition, requirements};
+use super::{partition, release, requirements};
 use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -79,6 +79,7 @@ pub fn start(ring: &Ring, n: u8) -> Result<(), String> {
         }
         // Asked of the child itself: /proc shows no command line for a moment after exec.
         if child.try_wait().map_err(|e| format!("cannot watch node {n}: {e}"))?.is_some() {
+            super::yield_to_interruption();
             return Err(format!("node {n} died while starting: {}", last_words(&folder)));
         }
         std::thread::sleep(POLL);
@@ -188,8 +189,7 @@ pub fn decommission(ring: &mut Ring, n: u8) -> Result<(), String> {
 pub fn nodetool(ring: &Ring, n: u8, arguments: &[String]) -> Result<String, String> {
     let node = ring.settings.node(n)?;
     let folder = ring.node_folder(n);
-    let (java, _) = ring.settings.release.java(&ring.shared)?;
-    let output = Command::new(java)
+    let output = Command::new(release::java_of_tools()?)
         .args(super::configuration::opened_packages())
         .arg(format!("-Dcassandra.config=file://{}", folder.join("conf/cassandra.yaml").display()))
         .arg(format!("-Dcassandra.storagedir={}", folder.display()))
@@ -204,12 +204,15 @@ pub fn nodetool(ring: &Ring, n: u8, arguments: &[String]) -> Result<String, Stri
     if output.status.success() {
         return Ok(said);
     }
-    Err(format!("nodetool failed ({}): {}{}", output.status, said.trim(), without_log_lines(&output.stderr).trim()))
+    let complaint = format!("{said}{}", without_log_lines(&output.stderr));
+    Err(format!("nodetool failed ({}): {}", output.status, complaint.split_whitespace().collect::<Vec<_>>().join(" ")))
 }
 
 fn without_log_lines(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let kept = text.lines().filter(|line| !line.contains(" DEBUG ") && !line.contains(" INFO "));
+    let is_noise =
+        |line: &str| [" DEBUG ", " INFO ", "WARNING: Unknown module"].iter().any(|noise| line.contains(noise));
+    let kept = text.lines().filter(|line| !is_noise(line));
     kept.flat_map(|line| [line, "\n"]).collect()
 }
 

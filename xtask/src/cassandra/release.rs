@@ -77,6 +77,17 @@ impl Release {
     }
 }
 
+/// A `java` that can run Cassandra's tools, which reach a node through JMX and JNDI: any release's run on a JDK 17 or 11
+/// of the machine. The fetched JRE 11 is too small for them.
+pub fn java_of_tools() -> Result<PathBuf, String> {
+    let java = PathBuf::from("java");
+    let is_fit = |line: String| is_version(&line, 17) || is_version(&line, 11);
+    if version_line(&java).is_some_and(is_fit) {
+        return Ok(java);
+    }
+    Err("nodetool needs a JDK 17 or 11: put its `java` first in PATH".to_owned())
+}
+
 /// The first line of `java -version`, such as `openjdk version "17.0.15" 2025-04-15`.
 fn version_line(java: &Path) -> Option<String> {
     Some(output_of(java, &["-version"])?.lines().next().unwrap_or_default().to_owned())
