@@ -78,7 +78,7 @@ fn driver_responses(conversation: &Conversation) -> Vec<Response> {
 }
 
 fn assert_same_answer(response: &Response, envelope: &Envelope, name: &str) {
-    let decoded = response.decode().unwrap_or_else(|e| panic!("{name}: {e}: {envelope:?}"));
+    let decoded = response.clone().decode().unwrap_or_else(|e| panic!("{name}: {e}: {envelope:?}"));
     let expected = Answer::decode(envelope).unwrap_or_else(|e| panic!("{name}: {e}"));
     let annotations = decoded.annotations.unwrap_or_default();
     assert_eq!(annotations.warnings, expected.warnings, "{name}");

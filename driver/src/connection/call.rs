@@ -5,12 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::CallError;
 use super::in_flight::StreamId;
 use super::shared::Shared;
+use super::{Answered, CallError};
 use crate::env::Instant;
 use crate::protocol::request::EncodeRequest;
-use crate::protocol::response::Response;
 
 /// A request that is sent at the first poll. Dropping it gives the request up.
 #[must_use = "nothing is sent before the first poll"]
@@ -35,7 +34,7 @@ impl<'a, R: EncodeRequest + ?Sized> Call<'a, R> {
 }
 
 impl<R: EncodeRequest + ?Sized> Future for Call<'_, R> {
-    type Output = Result<Response, CallError>;
+    type Output = Result<Answered, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let outcome = match self.stage {

@@ -149,7 +149,7 @@ pub enum CloseReason {
     /// The node answered a stream id that no request has.
     ForeignStream(i16),
     /// The node reported an error of the connection itself.
-    Server(ServerError),
+    Server(Box<ServerError>),
     /// Too many requests were given up and never answered: the connection needs a replacement.
     TooManyOrphans,
     /// The connection's task was stopped from outside.

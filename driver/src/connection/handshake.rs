@@ -107,9 +107,9 @@ impl<'c> Handshake<'c> {
         if foreign_version && received.header.opcode != Opcode::Error {
             return Err(self.explained(DecodeError::UnexpectedVersion(version).into()));
         }
-        let message = received.response.decode()?.message;
+        let message = received.response.clone().decode()?.message;
         if let Message::Error(error) = message {
-            return Err(self.refusal(error, version, foreign_version));
+            return Err(self.refusal(*error, version, foreign_version));
         }
         match self.stage {
             Stage::Options => self.handle_supported(message),

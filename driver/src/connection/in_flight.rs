@@ -15,12 +15,11 @@
 //! Native protocol v5, section 2.4.1.3.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
-use super::{CallError, CloseReason};
+use super::gauges::Gauges;
+use super::{Answered, CallError, CloseReason};
 use crate::env::{Instant, mutants};
-use crate::protocol::response::Response;
 
 /// One outstanding request on a connection. On the wire: a `[short]` in `0..=32767`.
 ///
@@ -52,9 +51,10 @@ impl StreamId {
 pub(super) struct InFlight {
     slots: Vec<Slot>,
     free: Vec<StreamId>,
-    /// Changed only by whoever may change the table; others may read it at any time.
-    waiting: SharedCount,
-    orphaned: usize,
+    /// Counts the waiting and the orphaned. Changed only by whoever may change the table.
+    gauges: Arc<Gauges>,
+    /// Answers that their callers have not taken yet.
+    untaken: usize,
 }
 
 #[derive(Debug)]
@@ -62,7 +62,7 @@ enum Slot {
     Free,
     Waiting(Waiting),
     /// The outcome, until the caller takes it.
-    Done(Result<Response, CallError>),
+    Done(Result<Answered, CallError>),
     /// The deadline passed, the caller has not noticed yet.
     TimedOut {
         answered: bool,
@@ -93,35 +93,25 @@ pub(super) enum Delivery {
     Foreign,
 }
 
-/// A number with one writer at a time and readers at any time.
-#[derive(Debug)]
-struct SharedCount(Arc<AtomicUsize>);
-
-impl SharedCount {
-    fn get(&self) -> usize {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Cheaper than a read-modify-write, which one writer does not need.
-    fn change(&self, by: isize) {
-        self.0.store(self.get().wrapping_add_signed(by), Ordering::Relaxed);
-    }
-}
-
 impl InFlight {
-    pub(super) fn new(waiting: Arc<AtomicUsize>) -> Self {
+    pub(super) fn new(gauges: Arc<Gauges>) -> Self {
         // Slot 0 stays free for ever: its id is the heartbeat's, which is tracked elsewhere.
-        Self { slots: vec![Slot::Free], free: Vec::new(), waiting: SharedCount(waiting), orphaned: 0 }
+        Self { slots: vec![Slot::Free], free: Vec::new(), gauges, untaken: 0 }
     }
 
     /// Requests whose callers wait.
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.get()
+        self.gauges.waiting.get()
     }
 
     /// Ids that cannot be used because their answer is overdue.
     pub(super) fn orphaned(&self) -> usize {
-        self.orphaned
+        self.gauges.orphaned.get()
+    }
+
+    /// Answers that their callers have not taken yet.
+    pub(super) fn untaken(&self) -> usize {
+        self.untaken
     }
 
     /// The id the next request will get; `None` if all 32,767 are taken.
@@ -134,7 +124,7 @@ impl InFlight {
 
     /// Gives `id`, which [`Self::next_id`] just returned, to a request.
     pub(super) fn occupy(&mut self, id: StreamId, request: Waiting) {
-        self.waiting.change(1);
+        self.gauges.waiting.change(1);
         match self.free.pop() {
             Some(popped) => {
                 debug_assert_eq!(popped, id);
@@ -145,11 +135,12 @@ impl InFlight {
     }
 
     /// Files an answer of the node.
-    pub(super) fn handle_answer(&mut self, id: StreamId, answer: Response) -> Delivery {
+    pub(super) fn handle_answer(&mut self, id: StreamId, answer: Answered) -> Delivery {
         let Some(slot) = self.slots.get_mut(id.index()) else { return Delivery::Foreign };
         match slot {
             Slot::Waiting(_) => {
-                self.waiting.change(-1);
+                self.gauges.waiting.change(-1);
+                self.untaken += 1;
                 match std::mem::replace(slot, Slot::Done(Ok(answer))) {
                     Slot::Waiting(request) => Delivery::Caller(request.waker),
                     _ => Delivery::Orphan,
@@ -157,12 +148,12 @@ impl InFlight {
             }
             Slot::TimedOut { answered: answered @ false } => {
                 *answered = true;
-                self.orphaned -= 1;
+                self.gauges.orphaned.change(-1);
                 Delivery::Orphan
             }
             Slot::Orphaned => {
                 if !mutants::is_planted("A09-late-answer-leaves-its-count") {
-                    self.orphaned -= 1;
+                    self.gauges.orphaned.change(-1);
                 }
                 self.release(id);
                 Delivery::Orphan
@@ -172,7 +163,7 @@ impl InFlight {
     }
 
     /// Takes the outcome of a request, or remembers whom to wake.
-    pub(super) fn poll_take(&mut self, id: StreamId, waker: &Waker) -> Poll<Result<Response, CallError>> {
+    pub(super) fn poll_take(&mut self, id: StreamId, waker: &Waker) -> Poll<Result<Answered, CallError>> {
         let slot = &mut self.slots[id.index()];
         match slot {
             Slot::Waiting(request) => {
@@ -193,6 +184,7 @@ impl InFlight {
         }
         match std::mem::replace(slot, Slot::Free) {
             Slot::Done(outcome) => {
+                self.untaken -= usize::from(outcome.is_ok());
                 self.free.push(id);
                 Poll::Ready(outcome)
             }
@@ -204,11 +196,11 @@ impl InFlight {
     pub(super) fn give_up(&mut self, id: StreamId) {
         match self.slots[id.index()] {
             Slot::Waiting(_) => {
-                self.waiting.change(-1);
-                self.orphaned += 1;
+                self.gauges.waiting.change(-1);
+                self.gauges.orphaned.change(1);
                 self.slots[id.index()] = Slot::Orphaned;
                 if mutants::is_planted("L11-cancelled-call-frees-its-stream") {
-                    self.orphaned -= 1;
+                    self.gauges.orphaned.change(-1);
                     self.release(id);
                 }
             }
@@ -217,11 +209,14 @@ impl InFlight {
                 // would be given the old request's rows.
                 self.slots[id.index()] = Slot::Orphaned;
                 if mutants::is_planted("A01-stream-id-freed-at-timeout") {
-                    self.orphaned -= 1;
+                    self.gauges.orphaned.change(-1);
                     self.release(id);
                 }
             }
-            Slot::Done(_) | Slot::TimedOut { answered: true } => self.release(id),
+            Slot::Done(_) | Slot::TimedOut { answered: true } => {
+                self.untaken -= usize::from(matches!(self.slots[id.index()], Slot::Done(Ok(_))));
+                self.release(id);
+            }
             Slot::Free | Slot::Orphaned => debug_assert!(false, "a caller gave up twice"),
         }
     }
@@ -234,8 +229,8 @@ impl InFlight {
             if *deadline > now {
                 earliest = Some(earliest.map_or(*deadline, |earliest| earliest.min(*deadline)));
             } else if let Slot::Waiting(request) = std::mem::replace(slot, Slot::TimedOut { answered: false }) {
-                self.waiting.change(-1);
-                self.orphaned += 1;
+                self.gauges.waiting.change(-1);
+                self.gauges.orphaned.change(1);
                 wake.push(request.waker);
             }
         }
@@ -258,7 +253,7 @@ impl InFlight {
                 false => CallError::MaybeSent(reason.clone()),
             };
             if let Slot::Waiting(request) = std::mem::replace(slot, Slot::Done(Err(error))) {
-                self.waiting.change(-1);
+                self.gauges.waiting.change(-1);
                 wake.push(request.waker);
             }
         }
@@ -273,14 +268,16 @@ impl InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::response::Response;
     use crate::protocol::{Opcode, ProtocolVersion};
     use bytes::Bytes;
     use proptest::prelude::*;
     use std::time::Duration;
 
-    fn answer(mark: u8) -> Response {
+    fn answer(mark: u8) -> Answered {
         let body = Bytes::copy_from_slice(&[mark]);
-        Response { version: ProtocolVersion::V4, flags: 0, opcode: Opcode::Result, body }
+        let response = Response { version: ProtocolVersion::V4, flags: 0, opcode: Opcode::Result, body };
+        Answered { response, at: Instant::now() }
     }
 
     fn request(table: &mut InFlight, end: u64, deadline: Option<Instant>) -> StreamId {
@@ -289,7 +286,7 @@ mod tests {
         id
     }
 
-    fn take(table: &mut InFlight, id: StreamId) -> Poll<Result<Response, CallError>> {
+    fn take(table: &mut InFlight, id: StreamId) -> Poll<Result<Answered, CallError>> {
         table.poll_take(id, Waker::noop())
     }
 
@@ -298,8 +295,11 @@ mod tests {
         let mut table = InFlight::new(Arc::default());
         let (first, second) = (request(&mut table, 1, None), request(&mut table, 2, None));
         assert_ne!(first, second);
-        assert!(matches!(table.handle_answer(first, answer(7)), Delivery::Caller(_)));
-        assert_eq!(take(&mut table, first), Poll::Ready(Ok(answer(7))));
+        let seven = answer(7);
+        assert!(matches!(table.handle_answer(first, seven.clone()), Delivery::Caller(_)));
+        assert_eq!(table.untaken(), 1);
+        assert_eq!(take(&mut table, first), Poll::Ready(Ok(seven)));
+        assert_eq!(table.untaken(), 0);
         assert_eq!(take(&mut table, second), Poll::Pending);
         assert_eq!(table.next_id(), Some(first));
     }

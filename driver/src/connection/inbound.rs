@@ -1,11 +1,12 @@
 //! Bytes on their way in: from what the transport gives to whole responses.
 //!
-//! Bodies are slices of a large read buffer; nothing is copied unless it was compressed or spread
-//! over several v5 segments.
+//! Small bodies are copied out of the read buffer, which is then used again at once. Large ones stay slices of it,
+//! unless they were compressed or spread over several v5 segments.
 //!
 //! # Invariants
 //!
 //! - Memory grows with bytes received, never with lengths announced.
+//! - A small answer, however long it is kept, keeps no read buffer alive, and at most [`SHARED_LEN`] bytes of others.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -21,10 +22,23 @@ const READ_LEN: usize = 128 << 10;
 /// A read is worth its system call if there is at least this much room.
 const READ_LEN_MIN: usize = 16 << 10;
 
+/// Up to this length a body is copied: a result may be kept for long, and must not keep a whole read buffer with it.
+const COPY_LEN_MAX: usize = READ_LEN / 8;
+
+/// Copies of bodies up to [`SHARED_LEN_MAX`] share allocations of this length: one for each would cost more than the
+/// rest of reading them.
+const SHARED_LEN: usize = 4 << 10;
+const SHARED_LEN_MAX: usize = SHARED_LEN / 4;
+
+/// The body of most answers to writes: a result without rows.
+const VOID: [u8; 4] = 1_i32.to_be_bytes();
+
 /// The bytes being read.
 #[derive(Debug)]
 pub(super) struct Inbound {
     buffer: BytesMut,
+    /// Room for copies of small bodies.
+    copies: BytesMut,
     version: ProtocolVersion,
     compression: Option<Compression>,
     body_len_max: usize,
@@ -46,6 +60,7 @@ impl Inbound {
     pub(super) fn new(version: ProtocolVersion, body_len_max: usize) -> Self {
         Self {
             buffer: BytesMut::new(),
+            copies: BytesMut::new(),
             version,
             compression: None,
             body_len_max,
@@ -76,8 +91,8 @@ impl Inbound {
     /// The stream cannot be resynchronised after any: close the connection.
     pub(super) fn next(&mut self) -> Result<Option<Received>, DecodeError> {
         let received = match self.format {
-            None => match split_envelope(&mut self.buffer, self.body_len_max)? {
-                Some((header, body)) => (header, body.freeze()),
+            None => match split_envelope(&mut self.buffer, &mut self.copies, self.body_len_max)? {
+                Some(received) => received,
                 None => return Ok(None),
             },
             Some(format) => match self.next_in_segments(format)? {
@@ -95,7 +110,14 @@ impl Inbound {
                 let whole = header.filter(|header| self.payload.len() - HEADER_LEN >= header.body_len);
                 let header = whole.ok_or(DecodeError::MalformedSegment)?;
                 self.payload.advance(HEADER_LEN);
-                return Ok(Some((header, self.payload.split_to(header.body_len))));
+                let body = match copy_of(&mut self.copies, &self.payload[..header.body_len]) {
+                    Some(copy) => {
+                        self.payload.advance(header.body_len);
+                        copy
+                    }
+                    None => self.payload.split_to(header.body_len),
+                };
+                return Ok(Some((header, body)));
             }
             let Some(segment) = split_segment(&mut self.buffer, format)? else { return Ok(None) };
             if !segment.self_contained {
@@ -126,14 +148,40 @@ impl Inbound {
 
 fn split_envelope(
     buffer: &mut BytesMut,
+    copies: &mut BytesMut,
     body_len_max: usize,
-) -> Result<Option<(ResponseHeader, BytesMut)>, DecodeError> {
+) -> Result<Option<(ResponseHeader, Bytes)>, DecodeError> {
     let Some(header) = ResponseHeader::decode(buffer, body_len_max)? else { return Ok(None) };
     if buffer.len() - HEADER_LEN < header.body_len {
         return Ok(None);
     }
-    buffer.advance(HEADER_LEN);
-    Ok(Some((header, buffer.split_to(header.body_len))))
+    let body = match copy_of(copies, &buffer[HEADER_LEN..HEADER_LEN + header.body_len]) {
+        Some(copy) => {
+            buffer.advance(HEADER_LEN + header.body_len);
+            copy
+        }
+        None => {
+            buffer.advance(HEADER_LEN);
+            buffer.split_to(header.body_len).freeze()
+        }
+    };
+    Ok(Some((header, body)))
+}
+
+/// A small body on its own; `None` for a large one, which is cheaper to share than to copy.
+fn copy_of(copies: &mut BytesMut, body: &[u8]) -> Option<Bytes> {
+    if body == VOID {
+        return Some(Bytes::from_static(&VOID));
+    }
+    if body.len() <= SHARED_LEN_MAX {
+        if copies.capacity() < body.len() {
+            // The room used before, if none of its bodies is there any more.
+            copies.reserve(SHARED_LEN);
+        }
+        copies.extend_from_slice(body);
+        return Some(copies.split().freeze());
+    }
+    (body.len() <= COPY_LEN_MAX).then(|| Bytes::copy_from_slice(body))
 }
 
 #[cfg(test)]
@@ -191,6 +239,49 @@ mod tests {
             let wire_len = wire.len();
             assert_eq!(received(&mut inbound, &wire, wire_len), Err(DecodeError::MalformedSegment), "{len}");
         }
+    }
+
+    #[test]
+    fn a_small_answer_that_is_kept_keeps_no_read_buffer_alive() {
+        let lengths = [SHARED_LEN_MAX + 1, COPY_LEN_MAX, COPY_LEN_MAX + 1];
+        let wire: Vec<u8> = lengths.iter().flat_map(|len| envelope(4, 1, &vec![7; *len])).collect();
+        let mut inbound = Inbound::new(ProtocolVersion::V4, 1 << 20);
+        let all = received(&mut inbound, &wire, wire.len()).unwrap();
+        for ((_, body), len) in all.into_iter().zip(lengths) {
+            assert_eq!(body.len(), len);
+            assert_eq!(body.is_unique(), len <= COPY_LEN_MAX, "{len}");
+        }
+    }
+
+    #[test]
+    fn small_answers_share_room_and_use_it_again_once_they_are_gone() {
+        let mut inbound = Inbound::new(ProtocolVersion::V4, 1 << 20);
+        let mut next = |mark: u8| {
+            inbound.buffer().extend_from_slice(&envelope(4, 1, &[mark; SHARED_LEN_MAX]));
+            inbound.next().unwrap().unwrap().response.body
+        };
+        let room = next(0).as_ptr_range().start;
+        let kept: Vec<Bytes> = (0..20).map(&mut next).collect();
+        assert!(kept.iter().zip(0..).all(|(body, mark)| *body == [mark; SHARED_LEN_MAX][..]), "none is overwritten");
+        assert!(kept[..3].iter().all(|body| body.as_ptr_range().start < room.wrapping_add(SHARED_LEN)));
+        drop(kept);
+        let used: std::collections::BTreeSet<_> = (0..20).map(|mark| next(mark).as_ptr_range().start).collect();
+        assert_eq!(used.len(), SHARED_LEN / SHARED_LEN_MAX);
+    }
+
+    #[test]
+    fn the_read_buffer_is_used_again_when_its_answers_were_small() {
+        let mut inbound = Inbound::new(ProtocolVersion::V4, 1 << 20);
+        let wire = envelope(4, 1, &[7; 100]);
+        inbound.buffer().extend_from_slice(&wire);
+        let kept = inbound.next().unwrap();
+        let capacity = inbound.buffer().capacity();
+        for _ in 0..10_000 {
+            inbound.buffer().extend_from_slice(&wire);
+            assert!(inbound.next().unwrap().is_some());
+            assert!(inbound.buffer().capacity() <= capacity.max(READ_LEN + READ_LEN_MIN));
+        }
+        assert_eq!(kept.unwrap().response.body, [7; 100][..]);
     }
 
     #[test]

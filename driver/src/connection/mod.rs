@@ -19,6 +19,7 @@ mod call;
 mod config;
 mod deadlines;
 mod error;
+mod gauges;
 mod handshake;
 mod heartbeat;
 mod in_flight;
@@ -32,6 +33,7 @@ mod wire;
 
 use std::fmt;
 use std::future::poll_fn;
+use std::ops::Deref;
 use std::sync::Arc;
 
 pub use authenticator::{AuthExchange, Authenticator, PlainAuthenticator};
@@ -64,6 +66,23 @@ pub(crate) struct ConnectionLoad {
     pub is_suspect: bool,
     /// Answers the node owes, those to given-up requests included.
     pub in_flight: usize,
+}
+
+/// An answer and when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// What the node sent.
+    pub response: Response,
+    /// When the connection's task read it; its caller may have been scheduled later.
+    pub at: Instant,
+}
+
+impl Deref for Answered {
+    type Target = Response;
+
+    fn deref(&self) -> &Response {
+        &self.response
+    }
 }
 
 /// Closes the connection when the last clone is gone.
@@ -115,40 +134,40 @@ impl Connection {
         kinds: &[EventKind],
         sink: EventSink,
         deadline: Option<Instant>,
-    ) -> Result<Response, CallError> {
+    ) -> Result<Answered, CallError> {
         // Before the request: events may follow the answer in the same read.
         self.handle.shared.lock().sink = Some(sink);
         self.call(&Register { kinds }, deadline).await
     }
 
-    /// Whether new calls are taken.
+    /// Whether new calls are taken, as last known: a call finds out for certain.
     pub fn is_usable(&self) -> bool {
-        self.handle.shared.is_usable()
+        !self.handle.shared.gauges.is_refusing.is_set()
     }
 
     /// Whether recent requests got no answer at all: prefer other nodes until that is settled.
     pub fn is_suspect(&self) -> bool {
-        self.handle.shared.lock().is_suspect
+        self.handle.shared.gauges.is_suspect.is_set()
     }
 
-    /// What load balancing asks, under one lock.
+    /// What load balancing asks, without a lock.
     pub(crate) fn load(&self) -> ConnectionLoad {
-        let state = self.handle.shared.lock();
+        let gauges = &self.handle.shared.gauges;
         ConnectionLoad {
-            is_usable: state.refusal().is_none(),
-            is_suspect: state.is_suspect,
-            in_flight: state.in_flight.waiting() + state.in_flight.orphaned(),
+            is_usable: !gauges.is_refusing.is_set(),
+            is_suspect: gauges.is_suspect.is_set(),
+            in_flight: gauges.waiting.get() + gauges.orphaned.get(),
         }
     }
 
     /// Requests whose callers wait.
     pub fn in_flight(&self) -> usize {
-        self.handle.shared.waiting()
+        self.handle.shared.gauges.waiting.get()
     }
 
     /// Requests given up whose answers are still owed. They are load on the node all the same.
     pub fn orphaned(&self) -> usize {
-        self.handle.shared.lock().in_flight.orphaned()
+        self.handle.shared.gauges.orphaned.get()
     }
 
     /// Bytes of requests ever queued.

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::task::{Context, Poll, Waker};
 
 use super::config::ConnectionConfig;
 use super::deadlines::Deadlines;
+use super::gauges::Gauges;
 use super::in_flight::{InFlight, StreamId, Waiting};
 use super::wire::Wire;
 use super::{CallError, CloseReason};
@@ -33,10 +33,7 @@ pub(super) struct Shared {
     in_flight_max: usize,
     orphans_max: usize,
     write_buffer_max: usize,
-    /// Requests whose callers wait, readable without the lock.
-    waiting: Arc<AtomicUsize>,
-    /// Whether new calls are refused; follows [`State::refusal`].
-    is_refusing: Arc<AtomicBool>,
+    pub(super) gauges: Arc<Gauges>,
     state: Mutex<State>,
     /// Whoever holds `state` may only try to lock this: the I/O task locks them the other way.
     wire: Mutex<Wire>,
@@ -53,12 +50,11 @@ pub(super) struct State {
     pub(super) is_flush_due: bool,
     pub(super) io_task: Option<Waker>,
     pub(super) sink: Option<EventSink>,
-    pub(super) is_suspect: bool,
     /// The I/O task shall send a heartbeat now.
     pub(super) is_probe_requested: bool,
     pub(super) stats: ConnectionStats,
-    /// See [`Shared::is_usable`].
-    is_refusing: Arc<AtomicBool>,
+    /// `is_refusing` follows [`State::refusal`].
+    pub(super) gauges: Arc<Gauges>,
     close_requested: Option<CloseReason>,
     retiring: Option<CloseReason>,
     closed: Option<CloseReason>,
@@ -68,8 +64,7 @@ pub(super) struct State {
 impl Shared {
     pub(super) fn new(config: &ConnectionConfig, compression: Option<Compression>, wire: Wire) -> Self {
         let version = config.protocol_version;
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let is_refusing = Arc::new(AtomicBool::new(false));
+        let gauges = Arc::new(Gauges::default());
         Self {
             address: config.address,
             version,
@@ -77,20 +72,18 @@ impl Shared {
             in_flight_max: config.in_flight_max.min(IN_FLIGHT_LIMIT),
             orphans_max: config.orphans_max,
             write_buffer_max: config.write_buffer_max,
-            waiting: Arc::clone(&waiting),
-            is_refusing: Arc::clone(&is_refusing),
+            gauges: Arc::clone(&gauges),
             state: Mutex::new(State {
                 queue: Vec::new(),
                 queued: 0,
-                in_flight: InFlight::new(waiting),
+                in_flight: InFlight::new(Arc::clone(&gauges)),
                 deadlines: Deadlines::new(Instant::now()),
                 is_flush_due: false,
                 io_task: None,
                 sink: None,
-                is_suspect: false,
                 is_probe_requested: false,
                 stats: ConnectionStats::default(),
-                is_refusing,
+                gauges,
                 close_requested: None,
                 retiring: None,
                 closed: None,
@@ -108,16 +101,6 @@ impl Shared {
     /// Locks the byte stream. Never while the state is locked.
     pub(super) fn lock_wire(&self) -> MutexGuard<'_, Wire> {
         self.wire.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether new calls are taken, as last known: a call finds out for certain.
-    pub(super) fn is_usable(&self) -> bool {
-        !self.is_refusing.load(Ordering::Relaxed)
-    }
-
-    /// Requests whose callers wait.
-    pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Queues a request and gives it a stream id.
@@ -234,7 +217,7 @@ impl Shared {
         let mut state = self.lock();
         if state.close_requested.is_none() {
             state.close_requested = Some(reason);
-            state.is_refusing.store(true, Ordering::Relaxed);
+            state.gauges.is_refusing.set(true);
             state.wake_io_task();
         }
     }
@@ -254,7 +237,7 @@ impl State {
 
     fn retire(&mut self, reason: CloseReason) {
         self.retiring = Some(reason);
-        self.is_refusing.store(true, Ordering::Relaxed);
+        self.gauges.is_refusing.set(true);
         self.wake_io_task();
         self.watchers.drain(..).for_each(Waker::wake);
     }
@@ -274,7 +257,7 @@ impl State {
         self.io_task = None;
         self.sink = None;
         self.closed = Some(reason);
-        self.is_refusing.store(true, Ordering::Relaxed);
+        self.gauges.is_refusing.set(true);
         wake.append(&mut self.watchers);
     }
 

@@ -20,7 +20,7 @@ use super::inbound::{Inbound, Received};
 use super::outbound::Outbound;
 use super::shared::{EventSink, Shared, State};
 use super::wire::Wire;
-use super::{CloseReason, ConnectError};
+use super::{Answered, CloseReason, ConnectError};
 use crate::env::mutants::is_planted;
 use crate::env::{ByteStream, Environment, Instant, Timer, timeout};
 use crate::protocol::frame::write_segments;
@@ -90,6 +90,13 @@ async fn read_one(stream: &mut dyn ByteStream, inbound: &mut Inbound) -> Result<
     }
 }
 
+/// Callers woken at a time. A worker of the runtime queues 256 tasks; those beyond wait in a queue that it looks at
+/// only now and then, and would wait for as long as answers keep coming.
+const WAKE_MAX: usize = 128;
+
+/// How often callers are let go first: enough for all that were woken, and an end if one of them is busy.
+const YIELDS_MAX: u32 = 8;
+
 /// The task of one connection.
 struct IoTask {
     shared: Arc<Shared>,
@@ -98,9 +105,10 @@ struct IoTask {
     timer: Timer,
     /// Answers of one read, until they are delivered under one lock.
     received: Vec<Received>,
+    /// Callers to wake, in the order of their answers.
     wake: Vec<Waker>,
-    /// Callers had their chance to queue requests since this task was woken.
-    has_yielded: bool,
+    /// How often callers had their chance to queue requests since this task has last written.
+    yields: u32,
 }
 
 /// What a turn of the task ended with.
@@ -122,7 +130,7 @@ impl IoTask {
             timer: Timer::new(now),
             received: Vec::new(),
             wake: Vec::new(),
-            has_yielded: false,
+            yields: 0,
         }
     }
 
@@ -134,7 +142,7 @@ impl IoTask {
                         crate::env::sleep(std::time::Duration::from_millis(20)).await;
                     }
                     tokio::task::yield_now().await;
-                    self.has_yielded = true;
+                    self.yields += 1;
                 }
                 Turn::Again => {}
                 Turn::Close(reason) => break reason,
@@ -159,12 +167,22 @@ impl IoTask {
             }
             // A caller that finds nobody flushing wakes this task, which a scheduler may run before the next caller:
             // without letting them go first there would be one write for each.
-            if !std::mem::take(&mut self.has_yielded) && state.is_flush_due && !state.queue.is_empty() {
+            let is_first = self.yields == 0 && state.is_flush_due && !state.queue.is_empty();
+            // A runtime may come back to this task before it has run all that were woken: tokio does after 61 others.
+            let is_early = state.in_flight.untaken() > self.wake.len();
+            if (is_first || is_early) && self.yields < YIELDS_MAX {
                 return Poll::Ready(Turn::Yield);
             }
         }
+        self.yields = 0;
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
             return Poll::Ready(Turn::Close(CloseReason::Io(error.into())));
+        }
+        if !self.wake.is_empty() {
+            // They need not wake this task in turn.
+            self.shared.lock().is_flush_due = true;
+            self.wake_some();
+            return Poll::Ready(Turn::Yield);
         }
         if let Poll::Ready(turn) = self.poll_read(cx) {
             return Poll::Ready(turn);
@@ -219,10 +237,16 @@ impl IoTask {
             Some(reason) => Turn::Close(reason),
             None if self.wake.is_empty() => Turn::Again,
             None => {
-                self.wake.drain(..).for_each(Waker::wake);
+                self.wake_some();
                 Turn::Yield
             }
         })
+    }
+
+    /// Wakes callers whose answers are there. The others follow once these had their turn.
+    fn wake_some(&mut self) {
+        let count = self.wake.len().min(WAKE_MAX);
+        self.wake.drain(..count).for_each(Waker::wake);
     }
 
     /// Files the answers that were read and passes events on. `wake` holds whom to wake.
@@ -235,19 +259,21 @@ impl IoTask {
             let mut state = shared.lock();
             state.stats.bytes_read += len as u64;
             let answers_before = state.stats.answers;
+            // One look at the clock for all that came in this read.
+            let now = Instant::now();
             // Taken out and put back: its capacity is used again.
             let mut all = std::mem::take(&mut self.received);
             for received in all.drain(..) {
-                outcome = self.handle_received(received, &mut state, &mut events);
+                outcome = self.handle_received(received, now, &mut state, &mut events);
                 if outcome.is_err() {
                     break;
                 }
             }
             self.received = all;
             if state.stats.answers > answers_before {
-                self.heartbeat.handle_response(Instant::now());
+                self.heartbeat.handle_response(now);
             }
-            state.is_suspect = self.heartbeat.is_suspect();
+            state.gauges.is_suspect.set(self.heartbeat.is_suspect());
             state.stats.events += events.len() as u64;
             // Those who are about to be woken need not wake this task in turn.
             state.is_flush_due |= !self.wake.is_empty();
@@ -262,6 +288,7 @@ impl IoTask {
     fn handle_received(
         &mut self,
         received: Received,
+        now: Instant,
         state: &mut State,
         events: &mut Vec<Event>,
     ) -> Result<(), CloseReason> {
@@ -274,7 +301,7 @@ impl IoTask {
                 return Err(CloseReason::ForeignStream(header.stream));
             }
             match response.decode().map(|decoded| decoded.message) {
-                Ok(Message::Event(event)) => events.push(event),
+                Ok(Message::Event(event)) => events.push(*event),
                 // One event this driver cannot read is no reason to lose the connection.
                 unreadable => debug!(?unreadable, "event ignored"),
             }
@@ -290,7 +317,7 @@ impl IoTask {
                 _ => Ok(()),
             };
         }
-        match state.in_flight.handle_answer(id, response) {
+        match state.in_flight.handle_answer(id, Answered { response, at: now }) {
             Delivery::Caller(waker) => self.wake.push(waker),
             Delivery::Orphan => {
                 state.stats.late_answers += 1;
@@ -325,7 +352,7 @@ impl IoTask {
                 state.deadlines.handle_search(earliest);
                 state.stats.timeouts += self.wake.len() as u64;
                 self.heartbeat.handle_request_timeouts(self.wake.len());
-                state.is_suspect = self.heartbeat.is_suspect();
+                state.gauges.is_suspect.set(self.heartbeat.is_suspect());
                 self.shared.retire_if_orphaned(&mut state);
             }
             match self.heartbeat.handle_timeout(now) {

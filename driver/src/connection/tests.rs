@@ -240,6 +240,27 @@ async fn an_error_of_no_request_closes_the_connection_with_the_servers_words() {
     assert_eq!(error.message, "why");
 }
 
+/// What a node that is overloaded says about a request it gave up in its queue, without naming the request: 5.0.8 sends
+/// it with stream id 0.
+#[tokio::test(start_paused = true)]
+async fn an_overload_error_on_stream_0_never_reaches_a_caller_as_an_answer() {
+    let (connection, mut peer) = connected(config()).await;
+    let [first, second, third] = ["1", "2", "3"].map(query);
+    let calls = async {
+        tokio::join!(connection.call(&first, None), connection.call(&second, None), connection.call(&third, None))
+    };
+    let ((first, second, third), ()) = tokio::join!(calls, async {
+        for _ in 0..3 {
+            assert_ne!(peer.request().await.stream, 0, "no request has the id of errors that belong to none");
+        }
+        peer.answer(0, Opcode::Error, b"\0\0\x10\x01\0\x26Query timed out before it could start.").await;
+    });
+    for outcome in [first, second, third] {
+        let Err(CallError::MaybeSent(CloseReason::Server(error))) = outcome else { panic!("{outcome:?}") };
+        assert!(error.message.starts_with("Query timed out"), "{error}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn answers_before_malformed_bytes_still_count() {
     let (connection, mut peer) = connected(config()).await;
@@ -540,7 +561,7 @@ async fn what_the_server_refuses_is_an_answer_and_not_a_failed_call() {
         let request = peer.request().await;
         peer.answer(request.stream, Opcode::Error, b"\0\0\x10\x01\0\x04busy").await;
     });
-    let message = outcome.unwrap().decode().unwrap().message;
+    let message = outcome.unwrap().response.decode().unwrap().message;
     assert!(matches!(message, Message::Error(_)), "{message:?}");
 }
 
@@ -580,6 +601,37 @@ async fn no_wake_up_is_lost_between_threads() {
     };
     assert_eq!(timeout(Duration::from_secs(20), all).await, Ok(()), "a call hangs");
     assert_eq!(connection.stats().answers, (CALLERS * CALLS) as u64);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_of_a_thousand_callers_answered_in_one_read_is_woken() {
+    const CALLERS: usize = 1000;
+    let (connection, mut peer) = connected_over(1 << 20, config()).await;
+    let spawner = Environment::tokio().spawner;
+    let callers: Vec<_> = (0..CALLERS)
+        .map(|caller| {
+            let connection = connection.clone();
+            let task = async move {
+                let text = caller.to_string();
+                let answer = connection.call(&query(&text), None).await.unwrap();
+                assert_eq!(answer.body[4..4 + text.len()], *text.as_bytes());
+            };
+            spawner.spawn("caller", Box::pin(task))
+        })
+        .collect();
+    let mut answers = Vec::new();
+    for _ in 0..CALLERS {
+        let request = peer.request().await;
+        answers.extend(peer.envelope(request.stream, Opcode::Result, &request.body));
+    }
+    peer.stream.write_all(&answers).await.unwrap();
+    let all = async {
+        for caller in callers {
+            caller.await;
+        }
+    };
+    assert_eq!(timeout(Duration::from_secs(20), all).await, Ok(()), "a call hangs");
+    assert_eq!((connection.in_flight(), connection.stats().answers), (0, CALLERS as u64));
 }
 
 proptest! {

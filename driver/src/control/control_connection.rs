@@ -194,9 +194,9 @@ async fn register(connection: &Connection, sink: &EventSink, deadline: Instant) 
         .register_events(&EventKind::ALL, Arc::clone(sink), Some(deadline))
         .await
         .map_err(MetadataError::Call)?;
-    match response.decode().map_err(MetadataError::Decode)?.message {
+    match response.response.decode().map_err(MetadataError::Decode)?.message {
         Message::Ready => Ok(()),
-        Message::Error(error) => Err(MetadataError::Server(error)),
+        Message::Error(error) => Err(MetadataError::Server(*error)),
         _ => Err(MetadataError::NotRows),
     }
 }

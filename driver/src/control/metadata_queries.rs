@@ -92,12 +92,12 @@ pub(super) async fn query_rows(
         let query = Query { text, parameters, options: EnvelopeOptions::default() };
         let limit = (!is_planted("D09-control-queries-without-limit")).then_some(deadline);
         let response = connection.call(&query, limit).await.map_err(MetadataError::Call)?;
-        let page = match response.decode().map_err(MetadataError::Decode)?.message {
+        let page = match response.response.decode().map_err(MetadataError::Decode)?.message {
             Message::Result(ResultBody::Rows(page)) => page,
-            Message::Error(error) => return Err(MetadataError::Server(error)),
+            Message::Error(error) => return Err(MetadataError::Server(*error)),
             _ => return Err(MetadataError::NotRows),
         };
-        paging_state = page.metadata.paging_state.clone();
+        paging_state = page.metadata.paging_state().cloned();
         append_rows(&page, &mut rows)?;
         if paging_state.is_none() {
             return Ok(rows);

@@ -11,6 +11,7 @@
 //! - Nothing outside this folder opens a socket, spawns a task, reads a clock or draws randomness.
 //! - The traits are object-safe, so a session has no type parameters.
 
+mod calendar;
 pub mod mutants;
 mod time;
 mod tokio_world;
@@ -25,6 +26,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use calendar::Calendar;
 pub use time::{Elapsed, Instant, Timer, sleep, sleep_until, timeout};
 
 /// A boxed future that may move between threads.

@@ -5,28 +5,73 @@
 
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::ops::{Add, Sub};
 use std::pin::Pin;
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// A point of monotonic time. Adding saturates: a far deadline is never a panic.
+///
+/// Nanoseconds from a point of the process's past: requests compare and subtract instants several times, which
+/// seconds with a fraction make dear.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(tokio::time::Instant);
+pub struct Instant(NonZeroU64);
+
+/// What [`ORIGIN`] counts as. Large enough for the clocks of other runtimes, which may have started before it, and small
+/// enough to leave room for [`HORIZON`].
+const ORIGIN_NANOS: u64 = 1 << 62;
+
+/// The first instant that was read.
+static ORIGIN: OnceLock<tokio::time::Instant> = OnceLock::new();
 
 /// Longest distance a deadline may lie in the future; farther ones are moved here.
 const HORIZON: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
 impl Instant {
     /// Reads the monotonic clock.
-    #[expect(clippy::disallowed_methods, reason = "the one path to monotonic time")]
+    #[inline]
     pub fn now() -> Self {
-        Self(tokio::time::Instant::now())
+        let now = Self::now_of_tokio();
+        let origin = *ORIGIN.get_or_init(|| now);
+        let nanos = match now.checked_duration_since(origin) {
+            Some(after) => ORIGIN_NANOS.saturating_add(nanos_of(after)),
+            None => ORIGIN_NANOS.saturating_sub(nanos_of(origin.saturating_duration_since(now))),
+        };
+        Self(NonZeroU64::MIN.saturating_add(nanos))
+    }
+
+    #[inline]
+    #[expect(clippy::disallowed_methods, reason = "the one path to monotonic time")]
+    fn now_of_tokio() -> tokio::time::Instant {
+        tokio::time::Instant::now()
+    }
+
+    /// For [`super::Calendar`]: the absolute value means nothing, differences are nanoseconds.
+    pub(super) fn nanos(self) -> u64 {
+        self.0.get()
+    }
+
+    /// Whole microseconds passed since `earlier`; zero if `earlier` is later.
+    pub fn micros_since(self, earlier: Self) -> u64 {
+        self.0.get().saturating_sub(earlier.0.get()) / 1_000
+    }
+
+    /// The instant for tokio's timers.
+    fn to_tokio(self) -> tokio::time::Instant {
+        let nanos = self.0.get() - 1;
+        let origin = *ORIGIN.get_or_init(Self::now_of_tokio);
+        let moved = match nanos.checked_sub(ORIGIN_NANOS) {
+            Some(after) => origin.checked_add(Duration::from_nanos(after)),
+            None => origin.checked_sub(Duration::from_nanos(ORIGIN_NANOS - nanos)),
+        };
+        moved.unwrap_or(origin)
     }
 
     /// Time passed since `earlier`; zero if `earlier` is later.
     pub fn duration_since(self, earlier: Self) -> Duration {
-        self.0.saturating_duration_since(earlier.0)
+        Duration::from_nanos(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     /// Time passed since this instant.
@@ -39,8 +84,7 @@ impl Add<Duration> for Instant {
     type Output = Self;
 
     fn add(self, duration: Duration) -> Self {
-        let moved = self.0.checked_add(duration.min(HORIZON));
-        Self(moved.unwrap_or(self.0))
+        Self(self.0.saturating_add(nanos_of(duration.min(HORIZON))))
     }
 }
 
@@ -52,6 +96,10 @@ impl Sub<Instant> for Instant {
     }
 }
 
+fn nanos_of(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Waits for `duration`.
 pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration.min(HORIZON)).await;
@@ -59,7 +107,7 @@ pub async fn sleep(duration: Duration) {
 
 /// Waits until `deadline`; returns at once if it has passed.
 pub async fn sleep_until(deadline: Instant) {
-    tokio::time::sleep_until(deadline.0).await;
+    tokio::time::sleep_until(deadline.to_tokio()).await;
 }
 
 /// Runs `future` for at most `limit`.
@@ -92,14 +140,14 @@ pub struct Timer {
 impl Timer {
     /// A timer that fires at `deadline`.
     pub fn new(deadline: Instant) -> Self {
-        Self { sleep: Box::pin(tokio::time::sleep_until(deadline.0)), deadline }
+        Self { sleep: Box::pin(tokio::time::sleep_until(deadline.to_tokio())), deadline }
     }
 
     /// Moves the timer; does nothing if `deadline` is the one it has and it has not fired.
     pub fn set(&mut self, deadline: Instant) {
         if deadline != self.deadline || self.sleep.is_elapsed() {
             self.deadline = deadline;
-            self.sleep.as_mut().reset(deadline.0);
+            self.sleep.as_mut().reset(deadline.to_tokio());
         }
     }
 
@@ -133,6 +181,14 @@ mod tests {
         let now = Instant::now();
         assert_eq!(now + Duration::MAX, now + HORIZON);
         assert_eq!(now - (now + HORIZON), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn instants_before_the_first_one_read_keep_their_distances() {
+        let now = Instant::now();
+        let before = Instant(NonZeroU64::new(ORIGIN_NANOS - 5_000).unwrap());
+        assert_eq!(before + Duration::from_nanos(7) - before, Duration::from_nanos(7));
+        assert_eq!(now.to_tokio(), Instant::now().to_tokio());
     }
 
     #[tokio::test(start_paused = true)]

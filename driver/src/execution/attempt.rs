@@ -1,7 +1,5 @@
 //! One attempt: the request sent to one coordinator, prepared there again if the coordinator asks for it.
 
-use std::sync::Arc;
-
 use tracing::debug;
 
 use super::error::{AttemptKind, ErrorKind};
@@ -9,14 +7,14 @@ use super::failure::{call_failure, is_serial, server_error_kind, server_failure}
 use super::metrics::Metrics;
 use super::repreparation::{REPREPARATIONS_MAX, reprepare};
 use super::runner::{Answer, Executor, Job};
-use super::work::{Settled, Work};
-use crate::connection::Connection;
+use super::work::{Sending, Work};
+use crate::connection::{Answered, CallError, Connection};
 use crate::env::Instant;
 use crate::env::mutants::is_planted;
 use crate::policy::AttemptFailure;
 use crate::protocol::Consistency;
-use crate::protocol::response::{DecodedResponse, Message, ResultBody, ServerErrorKind};
-use crate::statement::{BatchEntry, PreparedState, PreparedStatement};
+use crate::protocol::response::{DecodedResponse, Message, ResultBody, ServerError, ServerErrorKind};
+use crate::statement::{BatchEntry, KnownState, PreparedState, PreparedStatement};
 use crate::topology::NodeIndex;
 
 /// One attempt that failed.
@@ -32,16 +30,31 @@ pub(super) struct Failed {
     pub started: Instant,
 }
 
-impl Executor {
-    /// Sends the request to one coordinator and waits for its answer. `started` is the present.
-    pub(super) async fn attempt(
-        &self,
+/// One attempt that is being made.
+pub(super) struct Trial {
+    pub index: NodeIndex,
+    pub connection: Connection,
+    pub consistency: Consistency,
+    pub started: Instant,
+    pub deadline: Instant,
+}
+
+/// What came instead of an answer. Boxed: it must not make every request's future larger.
+pub(super) enum Setback {
+    Failed(Box<Failed>),
+    /// The coordinator has forgotten the statement that it calls this.
+    Unprepared(Box<ServerError>),
+}
+
+impl Trial {
+    /// Counts the attempt. `started` is the present.
+    pub(super) fn start(
         job: &Job<'_>,
         index: NodeIndex,
         connection: Connection,
         consistency: Consistency,
         started: Instant,
-    ) -> Result<Answer, Failed> {
+    ) -> Self {
         if let Some(pool) = job.view.pool(index) {
             pool.handle_request();
         }
@@ -49,96 +62,158 @@ impl Executor {
             Some(limit) => job.deadline.min(started + limit),
             None => job.deadline,
         };
-        let fail = |what, is_serial, (failure, kind)| Failed {
-            index,
-            connection: connection.clone(),
-            consistency,
+        Self { index, connection, consistency, started, deadline }
+    }
+
+    fn failed(&self, what: AttemptKind, is_serial: bool, (failure, kind): (AttemptFailure, ErrorKind)) -> Box<Failed> {
+        Box::new(Failed {
+            index: self.index,
+            connection: self.connection.clone(),
+            consistency: self.consistency,
             failure,
             kind,
             what,
             is_serial,
-            started,
+            started: self.started,
+        })
+    }
+}
+
+impl Executor {
+    /// Sends the request to one coordinator and waits for its answer.
+    pub(super) async fn attempt(&self, job: &Job<'_>, trial: Trial) -> Result<Answer, Box<Failed>> {
+        let sending = self.sending(job, trial.consistency);
+        let result = trial.connection.call(&sending, Some(trial.deadline)).await;
+        match self.conclude(job, &trial, &sending, result) {
+            Ok(answer) => Ok(answer),
+            Err(setback) => Box::pin(self.overcome(job, &trial, setback)).await,
+        }
+    }
+
+    #[inline]
+    pub(super) fn sending<'a>(&self, job: &'a Job<'a>, consistency: Consistency) -> Sending<'a> {
+        let timestamp = match is_planted("B19-new-timestamp-per-attempt") {
+            true => self.timestamps.next(self.environment.wall_clock.unix_micros()),
+            false => job.settled.timestamp,
         };
+        Sending::new(job.work, &job.settled, consistency, timestamp)
+    }
+
+    /// Makes an answer of what came back.
+    #[inline]
+    pub(super) fn conclude(
+        &self,
+        job: &Job<'_>,
+        trial: &Trial,
+        sending: &Sending<'_>,
+        result: Result<Answered, CallError>,
+    ) -> Result<Answer, Setback> {
+        let answered = match result {
+            Ok(answered) => answered,
+            Err(error) => return Err(Setback::Failed(trial.failed(AttemptKind::Request, false, call_failure(error)))),
+        };
+        let known = sending.sent_with().and_then(|state| state.known_columns.as_deref());
+        let decoded = match answered.response.decode_knowing(known) {
+            Ok(DecodedResponse { message: Message::Error(error), .. }) => return Err(refused(trial, error)),
+            Ok(decoded) => decoded,
+            Err(_) if is_planted("M09-unreadable-answer-taken-for-empty") => {
+                DecodedResponse { annotations: None, message: Message::Result(ResultBody::Void) }
+            }
+            Err(error) => {
+                let what = (AttemptFailure::UndecodableAnswer, ErrorKind::Decode(error.to_string()));
+                return Err(Setback::Failed(trial.failed(AttemptKind::Request, false, what)));
+            }
+        };
+        self.metrics.latencies.record(answered.at - trial.started);
+        if let Some(pool) = job.view.pool(trial.index) {
+            pool.handle_answer(trial.started, answered.at);
+        }
+        Ok(answer(job, trial, decoded, sending.sent_with()))
+    }
+
+    /// Prepares forgotten statements again until there is an answer or nothing more can be done on this node.
+    pub(super) async fn overcome(
+        &self,
+        job: &Job<'_>,
+        trial: &Trial,
+        mut setback: Setback,
+    ) -> Result<Answer, Box<Failed>> {
         let mut repreparations = 0;
         loop {
-            let restamped = is_planted("B19-new-timestamp-per-attempt").then(|| Settled {
-                timestamp: self.timestamps.next(self.environment.wall_clock.unix_micros()),
-                ..job.settled
-            });
-            let settled = restamped.as_ref().unwrap_or(&job.settled);
-            let (result, sent_with) = job.work.send(&connection, settled, consistency, deadline).await;
-            let response = result.map_err(|error| fail(AttemptKind::Request, false, call_failure(error)))?;
-            let known = sent_with.as_ref().and_then(|state| state.known_columns.as_deref());
-            let decoded = response.decode_knowing(known).or_else(|error| {
-                let empty = DecodedResponse { annotations: None, message: Message::Result(ResultBody::Void) };
-                if is_planted("M09-unreadable-answer-taken-for-empty") { Ok(empty) } else { Err(error) }
-            });
-            let decoded = decoded.map_err(|error| {
-                let kind = ErrorKind::Decode(error.to_string());
-                fail(AttemptKind::Request, false, (AttemptFailure::UndecodableAnswer, kind))
-            })?;
-            let Message::Error(error) = decoded.message else {
-                let now = Instant::now();
-                self.metrics.latencies.record(now - started);
-                if let Some(pool) = job.view.pool(index) {
-                    pool.handle_answer(started, now);
-                }
-                return Ok(answer(job, index, connection, decoded, sent_with));
+            let error = match setback {
+                Setback::Failed(failed) => return Err(failed),
+                Setback::Unprepared(error) => error,
             };
-            let ServerErrorKind::Unprepared { id } = &error.kind else {
-                let (failure, is_serial) = (server_failure(&error.kind), is_serial(&error.kind));
-                return Err(fail(AttemptKind::Request, is_serial, (failure, server_error_kind(error))));
+            let statement = match &error.kind {
+                ServerErrorKind::Unprepared { id } => statement_with_id(job.work, id),
+                _ => None,
             };
-            let Some(statement) = statement_with_id(job.work, id) else {
-                let failure = (AttemptFailure::InvalidRequest, server_error_kind(error));
-                return Err(fail(AttemptKind::Request, false, failure));
+            let Some(statement) = statement else {
+                let failure = (AttemptFailure::InvalidRequest, server_error_kind(*error));
+                return Err(trial.failed(AttemptKind::Request, false, failure));
             };
             if repreparations == REPREPARATIONS_MAX {
                 let failure = (AttemptFailure::IsBootstrapping, ErrorKind::RepreparationLimit);
-                return Err(fail(AttemptKind::Reprepare, false, failure));
+                return Err(trial.failed(AttemptKind::Reprepare, false, failure));
             }
             repreparations += 1;
             Metrics::count(&self.metrics.repreparations);
-            debug!(host_id = %job.node(index).host_id, "preparing a forgotten statement again");
-            if is_planted("P12-executed-again-without-preparing") {
-                continue;
+            debug!(host_id = %job.node(trial.index).host_id, "preparing a forgotten statement again");
+            if !is_planted("P12-executed-again-without-preparing") {
+                let prepared = reprepare(statement, &trial.connection, &job.view, trial.deadline).await;
+                prepared.map_err(|(failure, kind)| {
+                    // The statement itself had been sent, and refused.
+                    let failure =
+                        if failure == AttemptFailure::NotSent { AttemptFailure::IsBootstrapping } else { failure };
+                    trial.failed(AttemptKind::Reprepare, false, (failure, kind))
+                })?;
             }
-            let prepared = Box::pin(reprepare(statement, &connection, &job.view, deadline)).await;
-            prepared.map_err(|(failure, kind)| {
-                // The statement itself had been sent, and refused.
-                let failure =
-                    if failure == AttemptFailure::NotSent { AttemptFailure::IsBootstrapping } else { failure };
-                fail(AttemptKind::Reprepare, false, (failure, kind))
-            })?;
+            let sending = self.sending(job, trial.consistency);
+            let result = trial.connection.call(&sending, Some(trial.deadline)).await;
+            setback = match self.conclude(job, trial, &sending, result) {
+                Ok(answer) => return Ok(answer),
+                Err(setback) => setback,
+            };
         }
     }
 }
 
-fn answer(
-    job: &Job<'_>,
-    index: NodeIndex,
-    connection: Connection,
-    decoded: DecodedResponse,
-    sent_with: Option<Arc<PreparedState>>,
-) -> Answer {
-    let mut columns = None;
-    if let Message::Result(ResultBody::Rows(rows)) = &decoded.message {
-        columns = rows.metadata.columns.clone();
+/// The coordinator answered with an error.
+#[cold]
+fn refused(trial: &Trial, error: Box<ServerError>) -> Setback {
+    if matches!(error.kind, ServerErrorKind::Unprepared { .. }) {
+        return Setback::Unprepared(error);
+    }
+    let (failure, is_serial) = (server_failure(&error.kind), is_serial(&error.kind));
+    Setback::Failed(trial.failed(AttemptKind::Request, is_serial, (failure, server_error_kind(*error))))
+}
+
+#[inline]
+fn answer(job: &Job<'_>, trial: &Trial, mut decoded: DecodedResponse, sent_with: Option<&KnownState<'_>>) -> Answer {
+    if let Message::Result(ResultBody::Rows(rows)) = &mut decoded.message {
         if let (Work::Execute { statement, .. }, Some(new_id), Some(known)) =
-            (job.work, &rows.metadata.new_metadata_id, &sent_with)
+            (job.work, rows.metadata.new_metadata_id(), sent_with)
         {
             // Id and columns change together, and this very answer is read with the new columns.
             statement.set_state(PreparedState {
                 // Copied, because the answer's buffer must not live as long as the statement.
                 result_metadata_id: Some(bytes::Bytes::copy_from_slice(new_id)),
-                result_columns: columns.clone(),
+                result_columns: rows.metadata.columns.clone(),
                 ..PreparedState::clone(known)
             });
         }
-        columns = columns.or_else(|| sent_with.and_then(|state| state.result_columns.clone()));
+        if rows.metadata.columns.is_none() {
+            rows.metadata.columns = sent_with.and_then(|state| state.result_columns.clone());
+        }
     }
-    let node = job.node(index);
-    Answer { decoded, coordinator: node.host_id, address: node.address, columns, connection, attempts: Vec::new() }
+    let node = job.node(trial.index);
+    Answer {
+        decoded,
+        coordinator: node.host_id,
+        address: node.address,
+        connection: trial.connection.clone(),
+        attempts: Box::default(),
+    }
 }
 
 /// The statement a coordinator means by `id`.

@@ -105,7 +105,7 @@ pub(super) fn is_serial(kind: &ServerErrorKind) -> bool {
 /// What policies and callers see of a call without an answer.
 pub(super) fn call_failure(error: CallError) -> (AttemptFailure, ErrorKind) {
     match error {
-        CallError::Encode(EncodeError::Bind(error)) => (AttemptFailure::NotSent, ErrorKind::Bind(error)),
+        CallError::Encode(EncodeError::Bind(error)) => (AttemptFailure::NotSent, ErrorKind::Bind(*error)),
         CallError::Encode(error) => (AttemptFailure::NotSent, ErrorKind::Encode(error.to_string())),
         CallError::Busy => (AttemptFailure::NotSent, ErrorKind::Busy),
         CallError::Closed(_) | CallError::NotSent(_) => (AttemptFailure::NotSent, ErrorKind::NoNodeAvailable),

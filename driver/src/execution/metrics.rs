@@ -16,7 +16,8 @@ pub(crate) struct Metrics {
     pub speculations: AtomicU64,
     pub refused_speculations: AtomicU64,
     pub latencies: LatencyHistogram,
-    pub in_flight: AtomicU64,
+    /// Requests that ended, or were given up.
+    ended: AtomicU64,
 }
 
 impl Metrics {
@@ -34,7 +35,7 @@ impl Metrics {
             timeouts: read(&self.timeouts),
             speculations: read(&self.speculations),
             refused_speculations: read(&self.refused_speculations),
-            in_flight: read(&self.in_flight),
+            in_flight: self.in_flight(),
             retries_saved: 0,
             speculations_saved: 0,
         }
@@ -43,8 +44,14 @@ impl Metrics {
     /// Counts a request as in flight until the guard is dropped, also when its future is.
     pub(crate) fn enter(&self) -> InFlightGuard<'_> {
         Self::count(&self.requests);
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
         InFlightGuard(self)
+    }
+
+    /// Requests not finished yet.
+    pub(crate) fn in_flight(&self) -> u64 {
+        // Read in this order: a request that ends in between must not make the difference negative.
+        let ended = self.ended.load(Ordering::Acquire);
+        self.requests.load(Ordering::Acquire).saturating_sub(ended)
     }
 }
 
@@ -54,7 +61,7 @@ pub(crate) struct InFlightGuard<'a>(&'a Metrics);
 impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
         if !is_planted("A20-dropped-call-stays-counted") {
-            self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+            self.0.ended.fetch_add(1, Ordering::Release);
         }
     }
 }

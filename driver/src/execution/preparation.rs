@@ -83,7 +83,7 @@ pub(crate) async fn prepare_on_others(
 async fn prepare_on(connection: &Connection, text: &str, keyspace: Option<&str>, deadline: Instant) -> Option<Bytes> {
     let prepare = Prepare { text, keyspace, options: EnvelopeOptions::default() };
     let response = connection.call(&prepare, Some(deadline)).await.ok()?;
-    match response.decode().ok()?.message {
+    match response.response.decode().ok()?.message {
         Message::Result(ResultBody::Prepared(prepared)) => Some(prepared.id),
         _ => None,
     }

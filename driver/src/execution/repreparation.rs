@@ -79,8 +79,10 @@ pub(super) async fn reprepare(
         }
     };
     let response = connection.call(&prepare, Some(deadline)).await.map_err(|error| harmless(call_failure(error)))?;
-    let decoded =
-        response.decode().map_err(|error| (AttemptFailure::IsBootstrapping, ErrorKind::Decode(error.to_string())))?;
+    let decoded = response
+        .response
+        .decode()
+        .map_err(|error| (AttemptFailure::IsBootstrapping, ErrorKind::Decode(error.to_string())))?;
     match decoded.message {
         Message::Result(ResultBody::Prepared(prepared)) => {
             let known = statement.state();
@@ -91,7 +93,7 @@ pub(super) async fn reprepare(
             statement.set_state(prepared_state(*prepared, view));
             Ok(())
         }
-        Message::Error(error) => Err(harmless((server_failure(&error.kind), server_error_kind(error)))),
+        Message::Error(error) => Err(harmless((server_failure(&error.kind), server_error_kind(*error)))),
         _ => Err((AttemptFailure::IsBootstrapping, ErrorKind::Decode("PREPARE was not answered as such".to_owned()))),
     }
 }

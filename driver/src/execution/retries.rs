@@ -1,6 +1,6 @@
 //! One execution of a request: attempt after attempt along the plan, until an answer or the end.
 
-use super::attempt::Failed;
+use super::attempt::{Failed, Trial};
 use super::error::{Certainty, ErrorKind};
 use super::metrics::Metrics;
 use super::request::{Circumstances, RequestMachine, Step};
@@ -26,7 +26,7 @@ pub(super) enum Start {
     /// At this node, if it has a connection, else along the plan.
     Node(Option<NodeIndex>),
     /// After this failure.
-    Failed(Failed),
+    Failed(Box<Failed>),
 }
 
 /// Where the next attempt goes.
@@ -91,7 +91,8 @@ impl<'a> Execution<'a> {
                 continue;
             };
             self.walk.handle_start(self.number, index, &connection, self.consistency);
-            match self.executor.attempt(job, index, connection, self.consistency, Instant::now()).await {
+            let trial = Trial::start(job, index, connection, self.consistency, Instant::now());
+            match self.executor.attempt(job, trial).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failed = Some(failure),
             }
@@ -163,7 +164,7 @@ impl<'a> Execution<'a> {
 }
 
 /// The answer to a write that was called a success although too few replicas acknowledged it.
-fn ignored(job: &Job<'_>, failed: Failed) -> Answer {
+fn ignored(job: &Job<'_>, failed: Box<Failed>) -> Answer {
     let node = job.node(failed.index);
     let decoded = DecodedResponse {
         annotations: Some(Box::new(Annotations {
@@ -176,8 +177,7 @@ fn ignored(job: &Job<'_>, failed: Failed) -> Answer {
         decoded,
         coordinator: node.host_id,
         address: node.address,
-        columns: None,
         connection: failed.connection,
-        attempts: Vec::new(),
+        attempts: Box::default(),
     }
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tracing::{Instrument, debug, debug_span, field};
 use uuid::Uuid;
 
+use super::attempt::{Setback, Trial};
 use super::error::{Attempt, Error, ErrorKind, Result};
 use super::metrics::{Metrics, MetricsSnapshot};
 use super::query_plan::{self, Explanation};
@@ -25,13 +26,14 @@ use super::work::{Settled, Work};
 use crate::connection::Connection;
 use crate::control::{ClusterState, ClusterView};
 use crate::env::mutants::is_planted;
-use crate::env::{Environment, Instant};
+use crate::env::{Calendar, Environment, Instant};
 use crate::policy::{Budget, LoadBalancing, Retry, SpeculativeExecution, TimestampGenerator};
 use crate::protocol::response::DecodedResponse;
+#[cfg(test)]
+use crate::protocol::response::{Message, ResultBody};
 use crate::protocol::{Consistency, SerialConsistency};
 use crate::statement::{Overrides, StatementOptions};
 use crate::topology::{Node, NodeIndex};
-use crate::value::ColumnSpec;
 
 /// What every request of a session uses.
 pub(crate) struct Executor {
@@ -41,6 +43,7 @@ pub(crate) struct Executor {
     pub retry: Arc<dyn Retry>,
     pub speculation: Option<Arc<dyn SpeculativeExecution>>,
     pub timestamps: Arc<dyn TimestampGenerator>,
+    pub calendar: Calendar,
     pub defaults: Defaults,
     pub retry_budget: Budget,
     pub speculation_budget: Budget,
@@ -65,12 +68,21 @@ pub(crate) struct Answer {
     pub decoded: DecodedResponse,
     pub coordinator: Uuid,
     pub address: SocketAddr,
-    /// Columns to read rows with: those of the answer, or those the statement was sent with.
-    pub columns: Option<Arc<[ColumnSpec]>>,
     /// The connection that answered, for what must follow on the same node.
     pub connection: Connection,
     /// What was tried beside the attempt that was answered.
-    pub attempts: Vec<Attempt>,
+    pub attempts: Box<[Attempt]>,
+}
+
+impl Answer {
+    /// Columns to read rows with: those of the answer, or those the statement was sent with.
+    #[cfg(test)]
+    pub(crate) fn columns(&self) -> Option<&[crate::value::ColumnSpec]> {
+        match &self.decoded.message {
+            Message::Result(ResultBody::Rows(rows)) => rows.metadata.columns.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// Everything about a request that its attempts share.
@@ -131,7 +143,7 @@ impl Executor {
         );
         let result = self.run_counted(work, options).instrument(span.clone()).await;
         let (coordinator, attempts) = match &result {
-            Ok(answer) => (Some(answer.coordinator), answer.attempts.as_slice()),
+            Ok(answer) => (Some(answer.coordinator), &*answer.attempts),
             Err(error) => (None, error.attempts()),
         };
         let elapsed = started.elapsed();
@@ -164,17 +176,32 @@ impl Executor {
             let walk = Walk::new(self, &job, replicas, first);
             return Box::pin(self.run_speculatively(&walk, first, policy)).await;
         }
-        let mut start = Start::Node(None);
-        if let Some(index) = first
-            && let Some(connection) = job.view.pool(index).and_then(|pool| pool.pick())
-        {
-            match self.attempt(&job, index, connection, job.settled.consistency, job.started).await {
-                Ok(answer) => return Ok(answer),
-                Err(failed) => start = Start::Failed(failed),
-            }
+        // The first attempt is made here and not by `attempt`: each future around another moves the answer once more.
+        // What follows it is boxed, because it would make every request's future larger.
+        let Some((index, connection)) = first.and_then(|index| Some((index, job.view.pool(index)?.pick()?))) else {
+            return Box::pin(self.run_on(&job, replicas, Start::Node(None))).await;
+        };
+        let trial = Trial::start(&job, index, connection, job.settled.consistency, job.started);
+        let sending = self.sending(&job, trial.consistency);
+        let result = trial.connection.call(&sending, Some(trial.deadline)).await;
+        match self.conclude(&job, &trial, &sending, result) {
+            Ok(answer) => Ok(answer),
+            Err(setback) => Box::pin(self.run_after(&job, replicas, &trial, setback)).await,
         }
-        // Boxed: the state of retries would make every request's future larger.
-        Box::pin(self.run_on(&job, replicas, start)).await
+    }
+
+    /// Goes on after the first attempt had a setback.
+    async fn run_after(
+        &self,
+        job: &Job<'_>,
+        replicas: &[NodeIndex],
+        trial: &Trial,
+        setback: Setback,
+    ) -> Result<Answer> {
+        match self.overcome(job, trial, setback).await {
+            Ok(answer) => Ok(answer),
+            Err(failed) => self.run_on(job, replicas, Start::Failed(failed)).await,
+        }
     }
 
     /// Goes on after the first attempt failed, or could not be made.
@@ -186,7 +213,7 @@ impl Executor {
         let walk = Walk::new(self, job, replicas, tried);
         match self.execute(&walk, 0, start).await {
             Ok(mut answer) => {
-                answer.attempts = walk.take_attempts(Some(0));
+                answer.attempts = walk.take_attempts(Some(0)).into();
                 Ok(answer)
             }
             Err(ended) => Err(Error::new(ended.kind, ended.certainty, walk.take_attempts(None))),
@@ -206,6 +233,7 @@ impl Executor {
     }
 
     fn job<'a>(&'a self, work: &'a Work<'a>, options: &'a StatementOptions) -> Result<Job<'a>> {
+        let started = Instant::now();
         let defaults = &self.defaults;
         let overrides = options.overrides.as_deref();
         let profile = match overrides {
@@ -232,10 +260,9 @@ impl Executor {
                 .unwrap_or(defaults.consistency),
             serial_consistency,
             page_size: Some(page_size),
-            timestamp: options.timestamp.or_else(|| self.timestamps.next(self.environment.wall_clock.unix_micros())),
+            timestamp: options.timestamp.or_else(|| self.timestamps.next(self.calendar.unix_micros(started))),
             options,
         };
-        let started = Instant::now();
         let view = self.state.view();
         let pinned = match overrides.and_then(|overrides| overrides.node) {
             Some(host_id) => Some(pinned(&view, host_id)?),
@@ -252,8 +279,8 @@ impl Executor {
             limit,
             started,
             deadline: started + limit.saturating_sub(options.spent),
-            attempt_timeout: options
-                .attempt_timeout
+            attempt_timeout: overrides
+                .and_then(|overrides| overrides.attempt_timeout)
                 .or(profile.and_then(|profile| profile.attempt_timeout))
                 .or(defaults.attempt_timeout),
             load_balancing: &**load_balancing,

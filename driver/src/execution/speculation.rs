@@ -113,7 +113,7 @@ impl Race<'_> {
             match polled {
                 Poll::Pending => position += 1,
                 Poll::Ready(Ok(mut answer)) => {
-                    answer.attempts = self.walk.take_attempts(Some(number));
+                    answer.attempts = self.walk.take_attempts(Some(number)).into();
                     return Poll::Ready(Ok(answer));
                 }
                 Poll::Ready(Err(ended)) => {

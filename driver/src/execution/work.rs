@@ -1,13 +1,10 @@
 //! What is sent to a coordinator: text, a prepared statement, a batch, or text to prepare.
 
-use std::sync::Arc;
-
-use crate::connection::{CallError, Connection};
-use crate::env::Instant;
-use crate::protocol::request::{self, BatchStatement, EnvelopeOptions, Execute, Parameters, Prepare, Query, Values};
-use crate::protocol::response::Response;
-use crate::protocol::{BatchType, Consistency, SerialConsistency};
-use crate::statement::{BatchEntry, PreparedState, PreparedStatement, StatementOptions, is_conditional};
+use crate::protocol::request::{
+    self, BatchStatement, EncodeRequest, EnvelopeOptions, Execute, Parameters, Prepare, Query, Values,
+};
+use crate::protocol::{BatchType, Consistency, EncodeError, ProtocolVersion, SerialConsistency};
+use crate::statement::{BatchEntry, KnownState, PreparedState, PreparedStatement, StatementOptions, is_conditional};
 use crate::topology::{ClusterSnapshot, NodeIndex, Token};
 
 use super::request::RequestFacts;
@@ -104,75 +101,137 @@ impl Work<'_> {
             Self::Query { .. } | Self::Prepare { .. } => None,
         }
     }
+}
 
-    /// Sends the request once. Also returns the state of the prepared statement it was sent with, which the answer
-    /// must be read with.
-    pub(super) async fn send(
-        &self,
-        connection: &Connection,
-        settled: &Settled<'_>,
+/// A request about to be sent to one coordinator, with what its statements are known as at this moment.
+///
+/// Not the states of the binding: statements may have been prepared again since.
+pub(super) struct Sending<'a> {
+    message: Message<'a>,
+    settled: &'a Settled<'a>,
+    consistency: Consistency,
+    timestamp: Option<i64>,
+}
+
+enum Message<'a> {
+    Query(&'a str),
+    Prepare(&'a str),
+    Execute(KnownState<'a>, &'a [u8]),
+    /// States of the entries; text has none.
+    Batch(BatchType, &'a [BatchEntry], Vec<Option<KnownState<'a>>>),
+}
+
+impl<'a> Sending<'a> {
+    #[inline]
+    pub(super) fn new(
+        work: &'a Work<'a>,
+        settled: &'a Settled<'a>,
         consistency: Consistency,
-        deadline: Instant,
-    ) -> (Result<Response, CallError>, Option<Arc<PreparedState>>) {
-        let options = EnvelopeOptions {
-            tracing: settled.options.is_traced,
-            custom_payload: settled.options.custom_payload.as_deref(),
+        timestamp: Option<i64>,
+    ) -> Self {
+        let message = match work {
+            Work::Query { text } => Message::Query(text),
+            Work::Prepare { text } => Message::Prepare(text),
+            Work::Execute { statement, values, .. } => Message::Execute(statement.state(), values),
+            Work::Batch { batch_type, entries } => {
+                Message::Batch(*batch_type, entries, entries.iter().map(state_of).collect())
+            }
         };
-        let parameters = Parameters {
-            consistency,
-            serial_consistency: settled.serial_consistency,
-            page_size: settled.page_size,
-            paging_state: settled.options.paging_state.as_deref(),
-            timestamp: settled.timestamp,
+        Self { message, settled, consistency, timestamp }
+    }
+
+    /// What the executed statement was known as; the answer must be read with it.
+    pub(super) fn sent_with(&self) -> Option<&KnownState<'a>> {
+        match &self.message {
+            Message::Execute(state, _) => Some(state),
+            Message::Query(_) | Message::Prepare(_) | Message::Batch(..) => None,
+        }
+    }
+
+    #[inline]
+    fn parameters(&self) -> Parameters<'_> {
+        Parameters {
+            consistency: self.consistency,
+            serial_consistency: self.settled.serial_consistency,
+            page_size: self.settled.page_size,
+            paging_state: self.settled.options.paging_state.as_deref(),
+            timestamp: self.timestamp,
             ..Parameters::default()
+        }
+    }
+
+    fn options(&self) -> EnvelopeOptions<'_> {
+        let overrides = self.settled.options.overrides.as_deref();
+        EnvelopeOptions {
+            tracing: self.settled.options.is_traced,
+            custom_payload: overrides.and_then(|overrides| overrides.custom_payload.as_deref()),
+        }
+    }
+
+    #[inline]
+    fn execute<'s>(&'s self, state: &'s PreparedState, values: &'s [u8]) -> Execute<'s> {
+        let count = u16::try_from(state.variables.len()).unwrap_or(u16::MAX);
+        Execute {
+            id: &state.id,
+            result_metadata_id: state.result_metadata_id.as_deref(),
+            parameters: Parameters {
+                values: if count == 0 { Values::None } else { Values::Encoded { count, bytes: values } },
+                // Without a metadata id a stale `SELECT *` would be read with the wrong columns.
+                skip_metadata: state.result_metadata_id.is_some() && state.result_columns.is_some(),
+                ..self.parameters()
+            },
+            options: self.options(),
+        }
+    }
+
+    fn encode_batch(
+        &self,
+        batch_type: BatchType,
+        entries: &[BatchEntry],
+        states: &[Option<KnownState<'_>>],
+        envelope: (ProtocolVersion, i16),
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeError> {
+        let entries: Vec<_> =
+            entries.iter().zip(states).map(|(entry, state)| wire_entry(entry, state.as_deref())).collect();
+        let batch = request::Batch {
+            batch_type,
+            entries: &entries,
+            consistency: self.consistency,
+            serial_consistency: self.settled.serial_consistency,
+            timestamp: self.timestamp,
+            keyspace: None,
+            now_in_seconds: None,
+            options: self.options(),
         };
-        match self {
-            Self::Query { text } => (connection.call(&Query { text, parameters, options }, Some(deadline)).await, None),
-            Self::Prepare { text } => {
-                (connection.call(&Prepare { text, keyspace: None, options }, Some(deadline)).await, None)
+        batch.encode(envelope.0, envelope.1, out)
+    }
+}
+
+/// The message is made where it is written, so that it takes no room in the future that waits for the answer.
+impl EncodeRequest for Sending<'_> {
+    #[inline]
+    fn encode(&self, version: ProtocolVersion, stream: i16, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        match &self.message {
+            Message::Execute(state, values) => self.execute(state, values).encode(version, stream, out),
+            Message::Batch(batch_type, entries, states) => {
+                self.encode_batch(*batch_type, entries, states, (version, stream), out)
             }
-            Self::Execute { statement, values, .. } => {
-                // Not the state of the binding: the statement may have been prepared again since.
-                let state = statement.state();
-                let count = u16::try_from(state.variables.len()).unwrap_or(u16::MAX);
-                let parameters = Parameters {
-                    values: if count == 0 { Values::None } else { Values::Encoded { count, bytes: values } },
-                    // Without a metadata id a stale `SELECT *` would be read with the wrong columns.
-                    skip_metadata: state.result_metadata_id.is_some() && state.result_columns.is_some(),
-                    ..parameters
-                };
-                let execute = Execute {
-                    id: &state.id,
-                    result_metadata_id: state.result_metadata_id.as_deref(),
-                    parameters,
-                    options,
-                };
-                let result = connection.call(&execute, Some(deadline)).await;
-                (result, Some(state))
+            Message::Query(text) => {
+                let query = Query { text, parameters: self.parameters(), options: self.options() };
+                query.encode(version, stream, out)
             }
-            Self::Batch { batch_type, entries } => {
-                let states: Vec<Option<Arc<PreparedState>>> = entries
-                    .iter()
-                    .map(|entry| match entry {
-                        BatchEntry::Prepared { statement, .. } => Some(statement.state()),
-                        BatchEntry::Text(_) => None,
-                    })
-                    .collect();
-                let entries: Vec<_> =
-                    entries.iter().zip(&states).map(|(entry, state)| wire_entry(entry, state.as_deref())).collect();
-                let batch = request::Batch {
-                    batch_type: *batch_type,
-                    entries: &entries,
-                    consistency,
-                    serial_consistency: settled.serial_consistency,
-                    timestamp: settled.timestamp,
-                    keyspace: None,
-                    now_in_seconds: None,
-                    options,
-                };
-                (connection.call(&batch, Some(deadline)).await, None)
+            Message::Prepare(text) => {
+                Prepare { text, keyspace: None, options: self.options() }.encode(version, stream, out)
             }
         }
+    }
+}
+
+fn state_of(entry: &BatchEntry) -> Option<KnownState<'_>> {
+    match entry {
+        BatchEntry::Prepared { statement, .. } => Some(statement.state()),
+        BatchEntry::Text(_) => None,
     }
 }
 

@@ -31,13 +31,15 @@ impl NodeActivity {
 
     /// An answer came at `now_micros` after `latency`.
     pub(crate) fn handle_answer(&self, now_micros: u64, latency: Duration) {
-        let earlier = self.latest_answer.swap(now_micros.max(1), Ordering::Relaxed);
-        self.earlier_answer.store(earlier, Ordering::Relaxed);
+        // Loads and stores where nothing is counted: they cost a fraction of an exchange, and of two answers at once
+        // one may be lost for all of this.
+        self.earlier_answer.store(self.latest_answer.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.latest_answer.store(now_micros.max(1), Ordering::Relaxed);
         let nanos = u64::try_from(latency.as_nanos()).unwrap_or(u64::MAX >> 4).min(u64::MAX >> 4);
         let average = self.average_nanos.load(Ordering::Relaxed);
-        let is_first = self.answers.fetch_add(1, Ordering::Relaxed) == 0;
-        // Two answers at once may lose one of them for the average, which is one.
-        let next = if is_first { nanos } else { average - average / 8 + nanos / 8 };
+        let answers = self.answers.load(Ordering::Relaxed);
+        self.answers.store(answers + 1, Ordering::Relaxed);
+        let next = if answers == 0 { nanos } else { average - average / 8 + nanos / 8 };
         self.average_nanos.store(next, Ordering::Relaxed);
         self.latencies.get_or_init(Counts::default).record(latency);
     }

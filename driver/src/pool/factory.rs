@@ -6,6 +6,7 @@
 //! - A connection handed to a pool uses the keyspace that is current at that moment, and belongs to the node asked for.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tracing::{debug, info};
@@ -22,6 +23,8 @@ use crate::protocol::response::Message;
 pub(crate) struct ConnectionFactory {
     base: ConnectionConfig,
     current: Mutex<Current>,
+    /// Number of the current version, which every request asks for.
+    version: AtomicU8,
 }
 
 #[derive(Clone)]
@@ -42,11 +45,12 @@ impl ConnectionFactory {
     /// Uses `base` for everything but the address, version, keyspace and names.
     pub(crate) fn new(base: ConnectionConfig, keyspace: Option<String>) -> Self {
         let current = Current { version: base.protocol_version, keyspace, cluster_name: None };
-        Self { base, current: Mutex::new(current) }
+        let version = AtomicU8::new(current.version.number());
+        Self { base, current: Mutex::new(current), version }
     }
 
     pub(crate) fn version(&self) -> ProtocolVersion {
-        self.lock().version
+        ProtocolVersion::from_number(self.version.load(Ordering::Acquire)).unwrap_or(self.base.protocol_version)
     }
 
     pub(crate) fn keyspace(&self) -> Option<String> {
@@ -64,6 +68,7 @@ impl ConnectionFactory {
         if is_lower {
             info!(from = %current.version, to = %version, "protocol version lowered");
             current.version = version;
+            self.version.store(version.number(), Ordering::Release);
         }
         is_lower
     }
@@ -153,7 +158,7 @@ pub(crate) async fn use_keyspace(
     let text = format!("USE \"{}\"", keyspace.replace('"', "\"\""));
     let query = Query { text: &text, parameters: Parameters::default(), options: EnvelopeOptions::default() };
     let response = connection.call(&query, Some(deadline)).await?;
-    Ok(matches!(response.decode().map(|decoded| decoded.message), Ok(Message::Result(_))))
+    Ok(matches!(response.response.decode().map(|decoded| decoded.message), Ok(Message::Result(_))))
 }
 
 /// Requests that a control connection carries at once whatever the limit of the others: more than one refresh has.

@@ -211,8 +211,7 @@ impl NodePool {
 
     /// An attempt that began at `started` was answered at `now`.
     pub(crate) fn handle_answer(&self, started: Instant, now: Instant) {
-        let micros = u64::try_from((now - self.shared.created).as_micros()).unwrap_or(u64::MAX);
-        self.shared.activity.handle_answer(micros, now - started);
+        self.shared.activity.handle_answer(self.shared.micros_at(now), now - started);
     }
 
     /// An attempt failed.
@@ -315,7 +314,7 @@ impl Shared {
     }
 
     fn micros_at(&self, now: Instant) -> u64 {
-        u64::try_from((now - self.created).as_micros()).unwrap_or(u64::MAX)
+        now.micros_since(self.created)
     }
 
     fn is_just_up(&self, now_micros: u64) -> bool {

@@ -76,7 +76,7 @@ impl std::error::Error for DecodeError {}
 #[non_exhaustive]
 pub enum EncodeError {
     /// The values do not fit the statement.
-    Bind(BindError),
+    Bind(Box<BindError>),
     /// A part is longer than its length field can say.
     TooLong {
         /// The part.
@@ -108,7 +108,7 @@ impl fmt::Display for EncodeError {
 impl std::error::Error for EncodeError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Bind(error) => Some(error),
+            Self::Bind(error) => Some(&**error),
             _ => None,
         }
     }
@@ -116,6 +116,6 @@ impl std::error::Error for EncodeError {
 
 impl From<BindError> for EncodeError {
     fn from(error: BindError) -> Self {
-        Self::Bind(error)
+        Self::Bind(Box::new(error))
     }
 }

@@ -61,7 +61,7 @@ impl<'v> BatchQuery<'v> {
 
     /// Limit of each attempt. Default: the session's.
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
-        self.options.attempt_timeout = Some(limit);
+        self.options.overrides_mut().attempt_timeout = Some(limit);
         self
     }
 
@@ -79,7 +79,7 @@ impl<'v> BatchQuery<'v> {
 
     /// Bytes for the server's query handler; protocol v4 and later.
     pub fn custom_payload(mut self, payload: BTreeMap<String, Bytes>) -> Self {
-        self.options.custom_payload = Some(Arc::new(payload));
+        self.options.overrides_mut().custom_payload = Some(Arc::new(payload));
         self
     }
 

@@ -12,7 +12,7 @@ use super::contact_points::parse_contact_points;
 use super::handle::{Session, Shared};
 use crate::connection::ConnectError;
 use crate::control::{ContactPoint, ControlSettings, ControlWorker, Inbox, MetadataError, establish_first, resolve};
-use crate::env::{Environment, timeout};
+use crate::env::{Calendar, Environment, timeout};
 use crate::execution::{Background, Error, ErrorKind, Executor, Metrics, PreparedCache, Result, WarmUpStatements};
 use crate::policy::{Budget, TokenAware};
 use crate::pool::{ConnectionFactory, PoolObserver, PoolSettings};
@@ -64,6 +64,7 @@ impl SessionBuilder {
         let load_balancing = Arc::clone(&control_settings.load_balancing);
         let control = ControlWorker::start(control_settings, pool_settings, inbox, established);
         let executor = Executor {
+            calendar: Calendar::new(Arc::clone(&environment.wall_clock)),
             environment,
             state: Arc::clone(control.state()),
             load_balancing,

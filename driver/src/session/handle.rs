@@ -18,8 +18,8 @@ use crate::control::{ControlWorker, SchemaScope, wait_for_agreement};
 use crate::env::mutants::is_planted;
 use crate::env::{Instant, timeout};
 use crate::execution::{
-    Background, Certainty, Error, ErrorKind, Executor, Explanation, Metrics, MetricsSnapshot, PreparationSettings,
-    PreparedCache, Result, Work, prepare_on_others, prepared_state,
+    Answer, Background, Certainty, Error, ErrorKind, Executor, Explanation, Metrics, MetricsSnapshot,
+    PreparationSettings, PreparedCache, Result, Work, prepare_on_others, prepared_state,
 };
 use crate::observe::{ConnectionStats, LatencySnapshot, NodeCounters};
 use crate::pool::{ConnectionFactory, NodeState};
@@ -58,8 +58,8 @@ pub(super) enum Bound {
     Text(Arc<str>),
     Prepared {
         statement: PreparedStatement,
-        /// What the values were encoded for.
-        state: Arc<PreparedState>,
+        /// What the values were encoded for, if it was not what was first known.
+        later: Option<Arc<PreparedState>>,
         values: Vec<u8>,
     },
 }
@@ -257,7 +257,7 @@ impl Session {
         let deadline = Instant::now() + limit;
         let executor = &self.shared.executor;
         executor.is_closed.store(true, Ordering::Relaxed);
-        let in_flight = || executor.metrics.in_flight.load(Ordering::Relaxed);
+        let in_flight = || executor.metrics.in_flight();
         let before = in_flight();
         // Polled: a request that ends must not pay for the rare session that closes.
         while in_flight() > 0 && Instant::now() < deadline {
@@ -291,18 +291,27 @@ impl Session {
         values: &V,
         options: &mut StatementOptions,
     ) -> Result<Bound> {
-        let statement = match statement {
+        let text = match statement {
             Statement::Text(text) if values.is_empty() => return Ok(Bound::Text(Arc::clone(text))),
-            Statement::Text(text) => {
-                let started = Instant::now();
-                let limit = self.limit_of(options).saturating_sub(options.spent);
-                let statement = Box::pin(self.prepare_cached(text, limit)).await?;
-                options.spent += started.elapsed();
-                statement
-            }
-            Statement::Prepared(statement) => statement.clone(),
+            Statement::Text(text) => text,
+            Statement::Prepared(statement) => return self.bind_prepared(statement.clone(), values),
         };
-        let state = statement.state();
+        let started = Instant::now();
+        let limit = self.limit_of(options).saturating_sub(options.spent);
+        let statement = Box::pin(self.prepare_cached(text, limit)).await?;
+        options.spent += started.elapsed();
+        self.bind_prepared(statement, values)
+    }
+
+    /// Encodes the values of a prepared statement.
+    #[inline]
+    pub(super) fn bind_prepared<V: BindValues + ?Sized>(
+        &self,
+        statement: PreparedStatement,
+        values: &V,
+    ) -> Result<Bound> {
+        let later = statement.later_state();
+        let state = later.as_deref().unwrap_or(statement.first_state());
         let mut encoded = Vec::with_capacity(values.len_hint());
         let is_unset_supported = self.protocol_version() >= ProtocolVersion::V4;
         let mut writer = BindWriter::new(&state.variables, is_unset_supported, &mut encoded);
@@ -310,7 +319,7 @@ impl Session {
             .bind(&mut writer)
             .and_then(|()| writer.finish())
             .map_err(|error| Error::not_sent(ErrorKind::Bind(error)))?;
-        Ok(Bound::Prepared { statement, state, values: encoded })
+        Ok(Bound::Prepared { statement, later, values: encoded })
     }
 
     /// The limit of a call, by its own options, its profile or the session's default.
@@ -361,19 +370,33 @@ impl Session {
         let started = matches!(bound, Bound::Text(_)).then(Instant::now);
         let work = work_of(bound);
         let answer = self.shared.executor.run(&work, options).await?;
+        if has_followup(&answer) {
+            return Box::pin(self.follow_up(answer, options, started)).await;
+        }
+        Ok(QueryResult::new(answer, true)?.with_fingerprint(|| bound.fingerprint()))
+    }
+
+    /// Does what the answer asks the session for, and then returns it. `started` is when the call began, if it may
+    /// have changed the schema.
+    pub(super) async fn follow_up(
+        &self,
+        answer: Answer,
+        options: &StatementOptions,
+        started: Option<Instant>,
+    ) -> Result<QueryResult> {
         if let Message::Result(ResultBody::SchemaChange(change)) = &answer.decoded.message {
             self.shared.statements.forget_keyspace(&change.keyspace);
-            let scope = SchemaScope::from(change);
+            let scope = SchemaScope::from(&**change);
             let spent = started.map_or(Duration::ZERO, Instant::elapsed);
             let limit = self.limit_of(options).saturating_sub(spent);
-            let is_agreed = Box::pin(self.after_schema_change(&answer.connection, scope, limit)).await;
+            let is_agreed = self.after_schema_change(&answer.connection, scope, limit).await;
             return QueryResult::new(answer, is_agreed);
         }
         if let Message::Result(ResultBody::SetKeyspace(keyspace)) = &answer.decoded.message {
             let keyspace = keyspace.clone();
-            Box::pin(self.use_keyspace(&keyspace)).await?;
+            self.use_keyspace(&keyspace).await?;
         }
-        Ok(QueryResult::new(answer, true)?.with_fingerprint(|| bound.fingerprint()))
+        QueryResult::new(answer, true)
     }
 
     pub(super) async fn execute_batch(
@@ -447,11 +470,18 @@ impl fmt::Debug for Session {
     }
 }
 
-fn work_of(bound: &Bound) -> Work<'_> {
+pub(super) fn work_of(bound: &Bound) -> Work<'_> {
     match bound {
         Bound::Text(text) => Work::Query { text },
-        Bound::Prepared { statement, state, values } => Work::Execute { statement, state, values },
+        Bound::Prepared { statement, later, values } => {
+            Work::Execute { statement, state: later.as_deref().unwrap_or(statement.first_state()), values }
+        }
     }
+}
+
+/// Whether the session has something to do before the caller gets the answer.
+pub(super) fn has_followup(answer: &Answer) -> bool {
+    matches!(answer.decoded.message, Message::Result(ResultBody::SchemaChange(_) | ResultBody::SetKeyspace(_)))
 }
 
 /// PREPARE changes no data: whatever became of it, the statement itself was not sent.

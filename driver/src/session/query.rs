@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::handle::Session;
+use super::handle::{Session, has_followup, work_of};
 use super::paging_state::PagingState;
 use super::result::{Applied, QueryResult, row_error};
 use super::rows::{Pages, RowStream, resume};
@@ -27,7 +27,8 @@ pub struct Query<V = ()> {
     statement: Statement,
     values: V,
     options: StatementOptions,
-    resumed: Option<PagingState>,
+    /// Boxed: few calls have one.
+    resumed: Option<Box<PagingState>>,
 }
 
 impl Query<()> {
@@ -71,7 +72,7 @@ impl<V> Query<V> {
 
     /// Limit of each attempt; useful for idempotent statements only. Default: the session's, none.
     pub fn attempt_timeout(mut self, limit: Duration) -> Self {
-        self.options.attempt_timeout = Some(limit);
+        self.options.overrides_mut().attempt_timeout = Some(limit);
         self
     }
 
@@ -86,7 +87,7 @@ impl<V> Query<V> {
     /// A state of another statement or other values is reported by the ending method, as
     /// [`ErrorKind::PagingStateForeign`].
     pub fn paging_state(mut self, state: PagingState) -> Self {
-        self.resumed = Some(state);
+        self.resumed = Some(Box::new(state));
         self
     }
 
@@ -104,7 +105,7 @@ impl<V> Query<V> {
 
     /// Bytes for the server's query handler; protocol v4 and later.
     pub fn custom_payload(mut self, payload: BTreeMap<String, Bytes>) -> Self {
-        self.options.custom_payload = Some(Arc::new(payload));
+        self.options.overrides_mut().custom_payload = Some(Arc::new(payload));
         self
     }
 
@@ -143,6 +144,22 @@ impl<V: BindValues> Query<V> {
     ///
     /// Any [`ErrorKind`]; [`Error::certainty`] says what is known about the effect.
     pub async fn execute(mut self) -> Result<QueryResult> {
+        let statement = match self.statement {
+            Statement::Prepared(statement) => statement,
+            Statement::Text(_) => return Box::pin(self.execute_text()).await,
+        };
+        // As `execute_text` does it, without the futures around: each of them would move the answer once more.
+        let bound = self.session.bind_prepared(statement, &self.values)?;
+        resume(self.resumed, &bound, &mut self.options)?;
+        let executor = &self.session.shared.executor;
+        let answer = executor.run(&work_of(&bound), &self.options).await?;
+        if has_followup(&answer) {
+            return Box::pin(self.session.follow_up(answer, &self.options, None)).await;
+        }
+        Ok(QueryResult::new(answer, true)?.with_fingerprint(|| bound.fingerprint()))
+    }
+
+    async fn execute_text(mut self) -> Result<QueryResult> {
         let bound = self.session.bind(&self.statement, &self.values, &mut self.options).await?;
         resume(self.resumed, &bound, &mut self.options)?;
         self.session.execute_bound(&bound, &self.options).await

@@ -20,10 +20,11 @@ pub type Page = QueryResult;
 pub struct QueryResult {
     coordinator: Uuid,
     address: SocketAddr,
-    rows: Option<(Rows, Arc<[ColumnSpec]>)>,
+    /// Always with their columns.
+    rows: Option<Rows>,
     annotations: Option<Box<Annotations>>,
     is_schema_agreed: bool,
-    attempts: Vec<Attempt>,
+    attempts: Box<[Attempt]>,
     /// Of the statement, if there are more pages.
     fingerprint: u64,
 }
@@ -46,16 +47,15 @@ pub(super) struct RowsLeft {
 
 impl QueryResult {
     pub(super) fn new(answer: Answer, is_schema_agreed: bool) -> Result<Self> {
-        let Answer { decoded, coordinator, address, columns, attempts, .. } = answer;
+        let Answer { decoded, coordinator, address, attempts, .. } = answer;
+        let undecodable = |what: &str| Err(Error::applied(ErrorKind::Decode(what.to_owned())));
         let rows = match decoded.message {
-            Message::Result(ResultBody::Rows(rows)) => {
-                let columns = columns.ok_or_else(|| {
-                    Error::applied(ErrorKind::Decode("the server left out the columns of the rows".to_owned()))
-                })?;
-                Some((rows, columns))
+            Message::Result(ResultBody::Rows(rows)) if rows.metadata.columns.is_none() => {
+                return undecodable("the server left out the columns of the rows");
             }
+            Message::Result(ResultBody::Rows(rows)) => Some(rows),
             Message::Result(_) => None,
-            _ => return Err(Error::applied(ErrorKind::Decode("the answer is not a result".to_owned()))),
+            _ => return undecodable("the answer is not a result"),
         };
         Ok(Self {
             coordinator,
@@ -74,13 +74,18 @@ impl QueryResult {
     ///
     /// [`ErrorKind::NotRows`] if the statement returns no rows, [`ErrorKind::Row`] if they cannot be read as `T`.
     pub fn rows<'a, T: DecodeRow<'a>>(&'a self) -> Result<RowIterator<'a, T>> {
-        let (rows, columns) = self.rows.as_ref().ok_or_else(|| Error::applied(ErrorKind::NotRows))?;
+        let (rows, columns) = self.rows_and_columns()?;
         RowIterator::new(columns, &rows.content, rows.row_count).map_err(row_error)
+    }
+
+    fn rows_and_columns(&self) -> Result<(&Rows, &Arc<[ColumnSpec]>)> {
+        let found = self.rows.as_ref().and_then(|rows| Some((rows, rows.metadata.columns.as_ref()?)));
+        found.ok_or_else(|| Error::applied(ErrorKind::NotRows))
     }
 
     /// Goes on with rows of this page, of which `left` rows and bytes are left.
     pub(super) fn rows_left<'a, T: DecodeRow<'a>>(&'a self, left: RowsLeft) -> Result<RowIterator<'a, T>> {
-        let (rows, columns) = self.rows.as_ref().ok_or_else(|| Error::applied(ErrorKind::NotRows))?;
+        let (rows, columns) = self.rows_and_columns()?;
         let start = rows.content.len().saturating_sub(left.bytes);
         RowIterator::new(columns, &rows.content[start..], left.rows).map_err(row_error)
     }
@@ -89,19 +94,19 @@ impl QueryResult {
     pub(super) fn all_left(&self) -> RowsLeft {
         self.rows
             .as_ref()
-            .map_or(RowsLeft::default(), |(rows, _)| RowsLeft { rows: rows.row_count, bytes: rows.content.len() })
+            .map_or(RowsLeft::default(), |rows| RowsLeft { rows: rows.row_count, bytes: rows.content.len() })
     }
 
     /// Columns of the rows; empty if the statement returns none.
     #[must_use]
     pub fn columns(&self) -> &[ColumnSpec] {
-        self.rows.as_ref().map_or(&[], |(_, columns)| columns)
+        self.rows.as_ref().and_then(|rows| rows.metadata.columns.as_deref()).unwrap_or_default()
     }
 
     /// Rows in this page.
     #[must_use]
     pub fn row_count(&self) -> usize {
-        self.rows.as_ref().map_or(0, |(rows, _)| rows.row_count)
+        self.rows.as_ref().map_or(0, |rows| rows.row_count)
     }
 
     /// Whether a conditional statement took effect; true for any other statement.
@@ -118,7 +123,7 @@ impl QueryResult {
 
     /// Where the next page starts, in the server's own form.
     pub(super) fn raw_paging_state(&self) -> Option<&[u8]> {
-        self.rows.as_ref()?.0.metadata.paging_state.as_deref()
+        self.rows.as_ref()?.metadata.paging_state().map(|state| &state[..])
     }
 
     /// Notes the statement that more pages belong to.
@@ -190,8 +195,8 @@ impl QueryResult {
 
     /// The column `[applied]` of the first row, and the cells after it.
     fn applied_cell(&self) -> Option<(bool, CellReader<'_>)> {
-        let (rows, columns) = self.rows.as_ref()?;
-        if &*columns.first()?.name != "[applied]" || rows.row_count == 0 {
+        let rows = self.rows.as_ref()?;
+        if &*self.columns().first()?.name != "[applied]" || rows.row_count == 0 {
             return None;
         }
         let mut cells = CellReader::new(&rows.content);

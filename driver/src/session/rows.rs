@@ -28,12 +28,12 @@ pub struct Pages {
     session: Session,
     options: StatementOptions,
     source: Source,
-    resumed: Option<PagingState>,
+    resumed: Option<Box<PagingState>>,
     is_done: bool,
 }
 
 /// Continues where `resumed` says, if it belongs to `bound`.
-pub(super) fn resume(resumed: Option<PagingState>, bound: &Bound, options: &mut StatementOptions) -> Result<()> {
+pub(super) fn resume(resumed: Option<Box<PagingState>>, bound: &Bound, options: &mut StatementOptions) -> Result<()> {
     if let Some(state) = resumed {
         options.paging_state = Some(state.raw_for(bound.fingerprint())?.clone());
     }
@@ -52,7 +52,7 @@ impl Pages {
         statement: Statement,
         values: Box<dyn BindValues + Send + Sync>,
         options: StatementOptions,
-        resumed: Option<PagingState>,
+        resumed: Option<Box<PagingState>>,
     ) -> Self {
         Self { session, options, source: Source::Unbound(statement, values), resumed, is_done: false }
     }
@@ -90,7 +90,7 @@ impl Pages {
     /// after the last.
     #[must_use]
     pub fn paging_state(&self) -> Option<PagingState> {
-        let Source::Bound(bound) = &self.source else { return self.resumed.clone() };
+        let Source::Bound(bound) = &self.source else { return self.resumed.as_deref().cloned() };
         Some(PagingState::new(bound.fingerprint(), self.options.paging_state.as_ref()?))
     }
 }

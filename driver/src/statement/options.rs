@@ -23,8 +23,6 @@ pub struct StatementOptions {
     pub timeout: Option<Duration>,
     /// What of the limit is used up before the request is sent, by preparing its text.
     pub spent: Duration,
-    /// Limit of each attempt.
-    pub attempt_timeout: Option<Duration>,
     /// Whether executing the statement twice has the effect of executing it once.
     pub is_idempotent: Option<bool>,
     /// Rows per page.
@@ -33,8 +31,6 @@ pub struct StatementOptions {
     pub timestamp: Option<i64>,
     /// Whether the cluster records a trace.
     pub is_traced: bool,
-    /// Bytes for the server's query handler.
-    pub custom_payload: Option<Arc<BTreeMap<String, Bytes>>>,
     /// Where to resume a paged query, in the server's own form.
     pub paging_state: Option<Bytes>,
     /// What few calls set.
@@ -46,6 +42,10 @@ pub struct StatementOptions {
 pub struct Overrides {
     /// Host id of the only node to ask.
     pub node: Option<Uuid>,
+    /// Limit of each attempt.
+    pub attempt_timeout: Option<Duration>,
+    /// Bytes for the server's query handler.
+    pub custom_payload: Option<Arc<BTreeMap<String, Bytes>>>,
     profile: Option<Result<Arc<Profile>, String>>,
     retry: Option<Arc<dyn Retry>>,
     speculation: Option<Arc<dyn SpeculativeExecution>>,

@@ -4,7 +4,9 @@
 //!
 //! - Id, variables and result columns change together: a reader sees one [`PreparedState`] or the next, never a mix.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -22,7 +24,30 @@ struct Inner {
     /// Keyspace that was current when the statement was prepared.
     keyspace: Option<Arc<str>>,
     is_conditional: bool,
-    state: RwLock<Arc<PreparedState>>,
+    /// What the first answer to PREPARE said. Few statements ever learn anything else, and those that do not need no
+    /// lock to read it.
+    first: PreparedState,
+    has_later: AtomicBool,
+    /// Set with `has_later`.
+    later: Mutex<Option<Arc<PreparedState>>>,
+}
+
+/// What is known about a statement at one moment.
+#[derive(Debug, Clone)]
+pub(crate) enum KnownState<'a> {
+    First(&'a PreparedState),
+    Later(Arc<PreparedState>),
+}
+
+impl Deref for KnownState<'_> {
+    type Target = PreparedState;
+
+    fn deref(&self) -> &PreparedState {
+        match self {
+            Self::First(state) => state,
+            Self::Later(state) => state,
+        }
+    }
 }
 
 /// What the server said about a prepared statement.
@@ -51,7 +76,14 @@ pub(crate) struct Routing {
 impl PreparedStatement {
     pub(crate) fn new(text: Arc<str>, keyspace: Option<Arc<str>>, state: PreparedState) -> Self {
         let is_conditional = super::is_conditional(&text);
-        Self(Arc::new(Inner { text, keyspace, is_conditional, state: RwLock::new(Arc::new(state)) }))
+        Self(Arc::new(Inner {
+            text,
+            keyspace,
+            is_conditional,
+            first: state,
+            has_later: AtomicBool::new(false),
+            later: Mutex::new(None),
+        }))
     }
 
     /// The CQL text.
@@ -82,18 +114,35 @@ impl PreparedStatement {
         self.0.keyspace.as_ref()
     }
 
-    pub(crate) fn state(&self) -> Arc<PreparedState> {
-        Arc::clone(&self.0.state.read().unwrap_or_else(PoisonError::into_inner))
+    #[inline]
+    pub(crate) fn state(&self) -> KnownState<'_> {
+        self.later_state().map_or(KnownState::First(&self.0.first), KnownState::Later)
+    }
+
+    /// What was first known; see [`Self::later_state`].
+    pub(crate) fn first_state(&self) -> &PreparedState {
+        &self.0.first
+    }
+
+    /// What has replaced [`Self::first_state`], if anything has.
+    #[inline]
+    pub(crate) fn later_state(&self) -> Option<Arc<PreparedState>> {
+        if !self.0.has_later.load(Ordering::Acquire) {
+            return None;
+        }
+        self.0.later.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Replaces what is known, after the statement was prepared again or its result columns changed.
     pub(crate) fn set_state(&self, state: PreparedState) {
-        *self.0.state.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(state);
+        *self.0.later.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(state));
+        self.0.has_later.store(true, Ordering::Release);
     }
 }
 
 impl PreparedState {
     /// Computes the token from encoded values and finds its replicas; `None` if the partition is not determined.
+    #[inline]
     pub(crate) fn route<'s>(&self, values: &[u8], snapshot: &'s ClusterSnapshot) -> Option<(Token, &'s [NodeIndex])> {
         let token = self.token(values)?;
         Some((token, snapshot.replicas_of_token(&self.routing.as_ref()?.keyspace, token)))
@@ -177,6 +226,17 @@ mod tests {
 
         assert_eq!(state(&[1]).token(VALUES), Some(Token::of_partition_key(b"yz")));
         assert_eq!(state(&[1, 0]).token(VALUES), Some(Token::of_partition_key(&composite)));
+    }
+
+    #[test]
+    fn what_is_learned_later_replaces_what_was_known_first() {
+        let statement = PreparedStatement::new("SELECT".into(), None, state(&[0]));
+        let clone = statement.clone();
+        assert!(matches!(statement.state(), KnownState::First(_)));
+        for id in [&b"second"[..], b"third"] {
+            statement.set_state(PreparedState { id: Bytes::copy_from_slice(id), ..state(&[1]) });
+            assert_eq!((&clone.state().id[..], clone.later_state().is_some()), (id, true));
+        }
     }
 
     #[test]

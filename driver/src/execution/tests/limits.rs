@@ -3,11 +3,11 @@
 use super::*;
 
 fn limited(total: u64, attempt: Option<u64>, options: StatementOptions) -> StatementOptions {
-    StatementOptions {
-        timeout: Some(Duration::from_millis(total)),
-        attempt_timeout: attempt.map(Duration::from_millis),
-        ..options
+    let mut options = StatementOptions { timeout: Some(Duration::from_millis(total)), ..options };
+    if let Some(millis) = attempt {
+        options.overrides_mut().attempt_timeout = Some(Duration::from_millis(millis));
     }
+    options
 }
 
 #[tokio::test(start_paused = true)]

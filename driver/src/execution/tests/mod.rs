@@ -24,7 +24,7 @@ use super::work::Work;
 use super::{Certainty, Error, ErrorKind};
 use crate::connection::{Connection, ConnectionConfig};
 use crate::control::{ClusterState, ClusterView};
-use crate::env::{BoxFuture, ByteStream, Entropy, Environment, Instant, Transport, WallClock, sleep};
+use crate::env::{BoxFuture, ByteStream, Calendar, Entropy, Environment, Instant, Transport, WallClock, sleep};
 use crate::policy::{
     Budget, BudgetSettings, ConstantReconnection, DefaultRetry, Distance, LoadBalancing, MonotonicTimestamps,
     RoutingFacts,
@@ -205,12 +205,12 @@ impl Cluster {
             snapshot: Arc::new(snapshot),
         };
         let executor = Executor {
-            environment,
             state: Arc::new(ClusterState::new(view)),
             load_balancing: Arc::new(InOrder),
             retry: Arc::new(DefaultRetry),
             speculation: None,
             timestamps: Arc::new(MonotonicTimestamps::default()),
+            calendar: Calendar::new(Arc::clone(&environment.wall_clock)),
             defaults: Defaults {
                 consistency: Consistency::LocalQuorum,
                 serial_consistency: SerialConsistency::LocalSerial,
@@ -224,6 +224,7 @@ impl Cluster {
             metrics: Metrics::default(),
             tracker: None,
             is_closed: AtomicBool::new(false),
+            environment,
         };
         Self { world, executor, retired: pools }
     }

@@ -179,7 +179,7 @@ async fn changed_columns_and_their_id_are_taken_over_together_and_read_this_very
     let answer = cluster.execute(&statement, &plain()).await.unwrap();
 
     let state = statement.state();
-    assert_eq!(&*answer.columns.unwrap()[0].name, "new");
+    assert_eq!(&*answer.columns().unwrap()[0].name, "new");
     assert_eq!(state.result_metadata_id.as_deref(), Some(&b"id2"[..]));
     assert_eq!(&*state.result_columns.as_ref().unwrap()[0].name, "new");
     cluster.execute(&statement, &plain()).await.unwrap();
@@ -199,7 +199,7 @@ async fn before_version_5_every_answer_brings_its_columns() {
     let body = &cluster.log()[0].body;
     let flags = body[2 + "SELECT * FROM t".len() + 2];
     assert_eq!(flags & SKIP_METADATA, 0, "a stale SELECT * would be read with the wrong columns");
-    assert_eq!(&*answer.columns.unwrap()[0].name, "fresh");
+    assert_eq!(&*answer.columns().unwrap()[0].name, "fresh");
 }
 
 const SETTINGS: PreparationSettings =

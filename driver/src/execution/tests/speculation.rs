@@ -56,7 +56,7 @@ async fn losers_are_given_up_and_listed_in_the_report() {
 
     let answer = cluster.write(&speculating(1, 20)).await.unwrap();
 
-    let [loser] = answer.attempts.as_slice() else { panic!("one loser: {:?}", answer.attempts) };
+    let [loser] = &*answer.attempts else { panic!("one loser: {:?}", answer.attempts) };
     assert_eq!((&loser.outcome, loser.execution), (&AttemptOutcome::Superseded, 0));
     assert_eq!((loser.elapsed.as_millis(), loser.certainty), (25, Certainty::MaybeApplied));
     let connection = cluster.pool(0).pick().unwrap();

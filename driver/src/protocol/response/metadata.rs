@@ -20,10 +20,29 @@ pub struct ResultMetadata {
     pub column_count: usize,
     /// The columns; absent if the request asked to leave them out.
     pub columns: Option<Arc<[ColumnSpec]>>,
+    /// What few answers have; apart, so that the others stay small.
+    pub extras: Option<Box<MetadataExtras>>,
+}
+
+/// What only pages and changed statements say. Copied: both outlive the page, its buffer must not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MetadataExtras {
     /// Where the next page starts; absent on the last page.
     pub paging_state: Option<Bytes>,
     /// The new id of the statement's columns, if they changed since it was prepared; v5 only.
     pub new_metadata_id: Option<Bytes>,
+}
+
+impl ResultMetadata {
+    /// Where the next page starts; `None` on the last page.
+    pub fn paging_state(&self) -> Option<&Bytes> {
+        self.extras.as_ref()?.paging_state.as_ref()
+    }
+
+    /// The new id of the statement's columns, if they changed since it was prepared; v5 only.
+    pub fn new_metadata_id(&self) -> Option<&Bytes> {
+        self.extras.as_ref()?.new_metadata_id.as_ref()
+    }
 }
 
 const FLAG_GLOBAL_TABLE: i32 = 0x01;
@@ -53,13 +72,13 @@ impl ResultMetadata {
         } else {
             Some(decode_columns(reader, flags, column_count)?)
         };
-        Ok(Self {
-            column_count,
-            columns,
-            // Copied: they outlive the page, the read buffer must not.
-            paging_state: paging_state.map(Bytes::copy_from_slice),
-            new_metadata_id: new_metadata_id.map(Bytes::copy_from_slice),
-        })
+        let extras = (paging_state.is_some() || new_metadata_id.is_some()).then(|| {
+            Box::new(MetadataExtras {
+                paging_state: paging_state.map(Bytes::copy_from_slice),
+                new_metadata_id: new_metadata_id.map(Bytes::copy_from_slice),
+            })
+        });
+        Ok(Self { column_count, columns, extras })
     }
 }
 
@@ -223,7 +242,7 @@ mod tests {
     fn columns_share_the_table_when_it_is_global() {
         let body = Bytes::from_static(b"\0\0\0\x03\0\0\0\x02\0\0\0\x02ps\0\x02ks\0\x01t\0\x01a\0\x09\0\x01b\0\x0D");
         let metadata = ResultMetadata::decode(&mut Reader::new(&body), ProtocolVersion::V4, None).unwrap();
-        assert_eq!(metadata.paging_state.as_deref(), Some(&b"ps"[..]));
+        assert_eq!(metadata.paging_state().map(|state| &state[..]), Some(&b"ps"[..]));
         let columns = metadata.columns.unwrap();
         assert_eq!((&*columns[1].table, &*columns[1].name), ("t", "b"));
         assert_eq!(columns[1].cql_type, NativeType::Text.into());

@@ -15,12 +15,12 @@ mod result;
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use uuid::Uuid;
 
 pub use error::{FailureReason, ServerError, ServerErrorKind};
 pub use event::{Event, SchemaChange, SchemaChangeKind, SchemaTarget};
-pub use metadata::{KnownColumns, ResultMetadata};
+pub use metadata::{KnownColumns, MetadataExtras, ResultMetadata};
 pub use result::{Prepared, ResultBody, Rows};
 
 use super::envelope::{FLAG_CUSTOM_PAYLOAD, FLAG_TRACING, FLAG_WARNING};
@@ -36,7 +36,7 @@ pub struct Response {
     pub flags: u8,
     /// What the body is.
     pub opcode: Opcode,
-    /// The whole body, decompressed. It keeps alive the read buffer it lies in.
+    /// The whole body, decompressed. A large one is a slice of the read buffer, which it keeps alive.
     pub body: Bytes,
 }
 
@@ -65,7 +65,7 @@ pub struct Annotations {
 #[non_exhaustive]
 pub enum Message {
     /// The request failed.
-    Error(ServerError),
+    Error(Box<ServerError>),
     /// The connection is initialised.
     Ready,
     /// Credentials are wanted by this server-side class.
@@ -75,7 +75,7 @@ pub enum Message {
     /// The outcome of a statement.
     Result(ResultBody),
     /// Something changed in the cluster.
-    Event(Event),
+    Event(Box<Event>),
     /// Another round of authentication, with this token.
     AuthChallenge(Option<Bytes>),
     /// Authentication succeeded, with this token.
@@ -88,7 +88,7 @@ impl Response {
     /// # Errors
     ///
     /// If the body is malformed. Only this request is affected: the envelope's end was known.
-    pub fn decode(&self) -> Result<DecodedResponse, DecodeError> {
+    pub fn decode(self) -> Result<DecodedResponse, DecodeError> {
         self.decode_knowing(None)
     }
 
@@ -97,10 +97,16 @@ impl Response {
     /// # Errors
     ///
     /// As [`Self::decode`].
-    pub fn decode_knowing(&self, known: Option<&KnownColumns>) -> Result<DecodedResponse, DecodeError> {
+    pub fn decode_knowing(self, known: Option<&KnownColumns>) -> Result<DecodedResponse, DecodeError> {
         let mut reader = Reader::new(&self.body);
         let annotations = self.decode_annotations(&mut reader)?;
-        let message = self.decode_message(&mut reader, known)?;
+        let mut message = self.decode_message(&mut reader, known)?;
+        if let Message::Result(ResultBody::Rows(rows)) = &mut message {
+            // The body itself, cut: another handle on it would be counted, or copied.
+            let start = self.body.len() - reader.rest().len();
+            rows.content = self.body;
+            rows.content.advance(start);
+        }
         Ok(DecodedResponse { annotations, message })
     }
 
@@ -119,12 +125,12 @@ impl Response {
         let token =
             |reader: &mut Reader<'_>| Ok::<_, DecodeError>(reader.bytes()?.map(|token| self.body.slice_ref(token)));
         match self.opcode {
-            Opcode::Error => ServerError::decode(reader, self.version).map(Message::Error),
+            Opcode::Error => ServerError::decode(reader, self.version).map(|error| Message::Error(Box::new(error))),
             Opcode::Ready => Ok(Message::Ready),
             Opcode::Authenticate => Ok(Message::Authenticate(reader.string()?.to_owned())),
             Opcode::Supported => reader.string_multimap().map(Message::Supported),
-            Opcode::Result => ResultBody::decode(reader, &self.body, self.version, known).map(Message::Result),
-            Opcode::Event => Event::decode(reader).map(Message::Event),
+            Opcode::Result => ResultBody::decode(reader, self.version, known).map(Message::Result),
+            Opcode::Event => Event::decode(reader).map(|event| Message::Event(Box::new(event))),
             Opcode::AuthChallenge => token(reader).map(Message::AuthChallenge),
             Opcode::AuthSuccess => token(reader).map(Message::AuthSuccess),
             other => Err(DecodeError::UnknownValue { what: "response opcode", value: other.to_wire().into() }),

@@ -27,7 +27,7 @@ pub enum ResultBody {
     /// The statement was prepared.
     Prepared(Box<Prepared>),
     /// The schema changed.
-    SchemaChange(SchemaChange),
+    SchemaChange(Box<SchemaChange>),
 }
 
 /// A page of rows. Their cells are not looked at until they are read.
@@ -62,25 +62,24 @@ pub struct Prepared {
 impl ResultBody {
     pub(super) fn decode(
         reader: &mut Reader<'_>,
-        body: &Bytes,
         version: ProtocolVersion,
         known: Option<&KnownColumns>,
     ) -> Result<Self, DecodeError> {
         match reader.int()? {
             1 => Ok(Self::Void),
-            2 => Rows::decode(reader, body, version, known).map(Self::Rows),
+            2 => Rows::decode(reader, version, known).map(Self::Rows),
             3 => Ok(Self::SetKeyspace(reader.string()?.to_owned())),
             4 => Prepared::decode(reader, version).map(|prepared| Self::Prepared(Box::new(prepared))),
-            5 => SchemaChange::decode(reader).map(Self::SchemaChange),
+            5 => SchemaChange::decode(reader).map(|change| Self::SchemaChange(Box::new(change))),
             other => Err(DecodeError::UnknownValue { what: "result kind", value: other.into() }),
         }
     }
 }
 
 impl Rows {
+    /// Reads what comes before the content, which whoever owns the body adds.
     fn decode(
         reader: &mut Reader<'_>,
-        body: &Bytes,
         version: ProtocolVersion,
         known: Option<&KnownColumns>,
     ) -> Result<Self, DecodeError> {
@@ -88,7 +87,7 @@ impl Rows {
         const CELL_LEN_MIN: usize = 4;
         let row_len_min = metadata.column_count.saturating_mul(CELL_LEN_MIN);
         let row_count = reader.count(row_len_min)?;
-        Ok(Self { metadata, row_count, content: body.slice_ref(reader.rest()) })
+        Ok(Self { metadata, row_count, content: Bytes::new() })
     }
 }
 
@@ -109,11 +108,18 @@ impl Prepared {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::Opcode;
+    use crate::protocol::response::{Message, Response};
     use crate::value::RowIterator;
 
+    fn result(version: ProtocolVersion, body: Bytes, known: Option<&KnownColumns>) -> Result<ResultBody, DecodeError> {
+        let response = Response { version, flags: 0, opcode: Opcode::Result, body };
+        let Message::Result(body) = response.decode_knowing(known)?.message else { panic!() };
+        Ok(body)
+    }
+
     fn decoded(version: ProtocolVersion, body: &'static [u8]) -> Result<ResultBody, DecodeError> {
-        let body = Bytes::from_static(body);
-        ResultBody::decode(&mut Reader::new(&body), &body, version, None)
+        result(version, Bytes::from_static(body), None)
     }
 
     #[test]
@@ -147,14 +153,12 @@ mod tests {
     fn known_columns_are_shared_only_with_answers_that_describe_the_same() {
         let columns = b"\0\x01k\0\x01t\0\x02id\0\x09";
         let prepared = [b"\0\0\0\x04\0\x01i\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\x01", &columns[..]].concat();
-        let body = Bytes::from(prepared);
-        let prepared = ResultBody::decode(&mut Reader::new(&body), &body, ProtocolVersion::V4, None).unwrap();
+        let prepared = result(ProtocolVersion::V4, Bytes::from(prepared), None).unwrap();
         let ResultBody::Prepared(prepared) = prepared else { panic!() };
         let known = prepared.known_columns.unwrap();
         let rows = |columns: &[u8]| {
             let body = [b"\0\0\0\x02\0\0\0\x01\0\0\0\x01", columns, b"\0\0\0\x01\0\0\0\x04\0\0\0\x07"].concat();
-            let body = Bytes::from(body);
-            let decoded = ResultBody::decode(&mut Reader::new(&body), &body, ProtocolVersion::V4, Some(&known));
+            let decoded = result(ProtocolVersion::V4, Bytes::from(body), Some(&known));
             let ResultBody::Rows(rows) = decoded.unwrap() else { panic!() };
             assert_eq!(&rows.content[..], b"\0\0\0\x04\0\0\0\x07");
             rows.metadata.columns.unwrap()
