@@ -22,6 +22,9 @@ const READ_LEN: usize = 128 << 10;
 /// A read is worth its system call if there is at least this much room.
 const READ_LEN_MIN: usize = 16 << 10;
 
+/// A longer buffer is given back once it is empty: one large answer must not cost memory for ever.
+const BUFFER_LEN_MAX: usize = 2 * READ_LEN;
+
 /// Up to this length a body is copied: a result may be kept for long, and must not keep a whole read buffer with it.
 const COPY_LEN_MAX: usize = READ_LEN / 8;
 
@@ -78,6 +81,9 @@ impl Inbound {
 
     /// The buffer to read into, with room.
     pub(super) fn buffer(&mut self) -> &mut BytesMut {
+        if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_LEN_MAX {
+            self.buffer = BytesMut::new();
+        }
         if self.buffer.capacity() - self.buffer.len() < READ_LEN_MIN {
             self.buffer.reserve(READ_LEN);
         }
@@ -267,6 +273,13 @@ mod tests {
         drop(kept);
         let used: std::collections::BTreeSet<_> = (0..20).map(|mark| next(mark).as_ptr_range().start).collect();
         assert_eq!(used.len(), SHARED_LEN / SHARED_LEN_MAX);
+    }
+
+    #[test]
+    fn the_room_of_a_large_answer_is_given_back() {
+        let mut inbound = Inbound::new(ProtocolVersion::V4, 1 << 20);
+        assert_eq!(received(&mut inbound, &envelope(4, 1, &vec![7; 1 << 20]), READ_LEN_MIN).unwrap().len(), 1);
+        assert!(inbound.buffer().capacity() <= BUFFER_LEN_MAX);
     }
 
     #[test]

@@ -72,7 +72,7 @@ impl<'a> Execution<'a> {
             if let Some(failure) = failed.take() {
                 next = match self.follow_up(&failure).await? {
                     Some(next) => next,
-                    None => return Ok(ignored(job, failure)),
+                    None => return Ok(ignored(job, *failure)),
                 };
             }
             if Instant::now() >= job.deadline {
@@ -164,7 +164,7 @@ impl<'a> Execution<'a> {
 }
 
 /// The answer to a write that was called a success although too few replicas acknowledged it.
-fn ignored(job: &Job<'_>, failed: Box<Failed>) -> Answer {
+fn ignored(job: &Job<'_>, failed: Failed) -> Answer {
     let node = job.node(failed.index);
     let decoded = DecodedResponse {
         annotations: Some(Box::new(Annotations {

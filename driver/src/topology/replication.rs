@@ -69,15 +69,25 @@ fn parse_factor(text: &str) -> usize {
 /// be cleared between walks.
 pub(super) struct RingWalk<'a> {
     ring: &'a [NodeIndex],
-    /// By node: its data centre among those that have replicas, and its rack.
-    places: Vec<Option<(usize, usize)>>,
+    /// By node.
+    places: Vec<Place>,
     datacenters: Vec<DatacenterWalk>,
-    /// Last walk that took a node.
-    node_marks: Vec<u32>,
     /// Last walk that took a node on a rack.
     rack_marks: Vec<u32>,
     walk: u32,
 }
+
+/// Where a node stands, in few bytes: a walk looks at many.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Number among the data centres that have replicas, or [`NOWHERE`].
+    datacenter: u16,
+    rack: u16,
+    /// Last walk that took the node.
+    mark: u32,
+}
+
+const NOWHERE: u16 = u16::MAX;
 
 struct DatacenterWalk {
     /// Replicas: the factor, or all nodes if there are fewer.
@@ -94,28 +104,31 @@ impl<'a> RingWalk<'a> {
         let mut on_ring = vec![false; nodes.len()];
         ring.iter().for_each(|&index| on_ring[usize::from(index)] = true);
         let members = || nodes.iter().enumerate().filter(|(index, _)| on_ring[*index]);
-        let mut places = vec![None; nodes.len()];
-        let mut datacenters = Vec::new();
-        let mut racks = 0;
+        let mut places = vec![Place { datacenter: NOWHERE, rack: 0, mark: 0 }; nodes.len()];
+        let mut datacenters: Vec<DatacenterWalk> = Vec::new();
+        // Neither can be more than the nodes, which have 16 bits.
+        let mut racks = 0_u16;
         match replication {
             Replication::Simple { factor } => {
                 // One data centre in which every node stands on a rack of its own.
                 for (index, _) in members() {
-                    places[index] = Some((0, racks));
+                    places[index] = Place { datacenter: 0, rack: racks, mark: 0 };
                     racks += 1;
                 }
-                datacenters.push(DatacenterWalk::new((*factor).min(racks), 0));
+                datacenters.push(DatacenterWalk::new((*factor).min(racks.into()), 0));
             }
             Replication::NetworkTopology { factors } => {
-                for (name, &factor) in factors {
-                    let mut own_racks: BTreeMap<&str, usize> = BTreeMap::new();
+                for (datacenter, (name, &factor)) in (0..NOWHERE).zip(factors) {
+                    let mut own_racks: BTreeMap<&str, u16> = BTreeMap::new();
                     let mut count = 0;
                     for (index, node) in members().filter(|(_, node)| *node.datacenter == **name) {
-                        let next = racks + own_racks.len();
-                        places[index] = Some((datacenters.len(), *own_racks.entry(&node.rack).or_insert(next)));
+                        let rack = *own_racks.entry(&node.rack).or_insert_with(|| {
+                            racks += 1;
+                            racks - 1
+                        });
+                        places[index] = Place { datacenter, rack, mark: 0 };
                         count += 1;
                     }
-                    racks += own_racks.len();
                     let repeats = if is_planted("G05-racks-ignored") {
                         usize::MAX
                     } else {
@@ -126,7 +139,7 @@ impl<'a> RingWalk<'a> {
             }
             Replication::Local | Replication::Other { .. } => return None,
         }
-        Some(Self { ring, node_marks: vec![0; nodes.len()], rack_marks: vec![0; racks], places, datacenters, walk: 0 })
+        Some(Self { ring, rack_marks: vec![0; racks.into()], places, datacenters, walk: 0 })
     }
 
     /// Most replicas that a position has.
@@ -155,19 +168,20 @@ impl<'a> RingWalk<'a> {
     }
 
     fn takes(&mut self, node: usize) -> bool {
-        let Some((datacenter, rack)) = self.places[node] else { return false };
-        let datacenter = &mut self.datacenters[datacenter];
-        if datacenter.missing == 0 || self.node_marks[node] == self.walk {
+        let place = &mut self.places[node];
+        let Some(datacenter) = self.datacenters.get_mut(usize::from(place.datacenter)) else { return false };
+        if datacenter.missing == 0 || place.mark == self.walk {
             return false;
         }
-        if self.rack_marks[rack] == self.walk {
+        let rack_mark = &mut self.rack_marks[usize::from(place.rack)];
+        if *rack_mark == self.walk {
             if datacenter.repeats_left == 0 {
                 return false;
             }
             datacenter.repeats_left -= 1;
         }
-        self.rack_marks[rack] = self.walk;
-        self.node_marks[node] = self.walk;
+        *rack_mark = self.walk;
+        place.mark = self.walk;
         datacenter.missing -= 1;
         true
     }

@@ -33,7 +33,26 @@ impl Token {
     /// Reads the decimal text of `system.local.tokens`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        text.parse().ok().map(Self)
+        let bytes = text.as_bytes();
+        let (is_negative, digits) = match bytes.split_first() {
+            Some((b'-', digits)) => (true, digits),
+            Some((b'+', digits)) => (false, digits),
+            _ => (false, bytes),
+        };
+        // A large cluster has tens of thousands of tokens. No 19 digits overflow 64 bits, so only the result is checked.
+        if digits.is_empty() || digits.len() > 19 {
+            return text.parse().ok().map(Self);
+        }
+        let mut magnitude = 0_u64;
+        for digit in digits {
+            let value = digit.wrapping_sub(b'0');
+            if value > 9 {
+                return None;
+            }
+            magnitude = magnitude * 10 + u64::from(value);
+        }
+        let value = if is_negative { 0_i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() };
+        value.map(Self)
     }
 
     /// The number Cassandra prints.
@@ -187,5 +206,34 @@ mod tests {
         let refused = compose_routing_key(&[&long, b"x"], &mut Vec::new());
 
         assert_eq!(refused, Err(RoutingKeyError { component_len: 65_536 }));
+    }
+
+    #[test]
+    fn tokens_are_read_as_the_standard_library_reads_numbers() {
+        let texts = [
+            "0",
+            "-0",
+            "+7",
+            "-1",
+            "",
+            "-",
+            "+",
+            "1a",
+            "a1",
+            " 1",
+            "--1",
+            "1-",
+            "9223372036854775807",
+            "9223372036854775808",
+            "-9223372036854775808",
+            "-9223372036854775809",
+            "9999999999999999999",
+            "00000000000000000000001",
+            "99999999999999999999",
+            "-99999999999999999999",
+        ];
+        for text in texts {
+            assert_eq!(Token::parse(text), text.parse().ok().map(Token::new), "{text:?}");
+        }
     }
 }

@@ -49,20 +49,48 @@ impl TokenMap {
     ///
     /// When two nodes claim one token the node with the lower index keeps it.
     pub fn build<'a>(nodes: &[Node], replications: impl IntoIterator<Item = &'a Replication>) -> Self {
-        let count = nodes.iter().map(|node| node.tokens.len()).sum();
-        let mut claims: Vec<(Token, NodeIndex)> = Vec::with_capacity(count);
-        for (index, node) in (0..NodeIndex::MAX).zip(nodes) {
-            claims.extend(node.tokens.iter().map(|&token| (token, index)));
-        }
-        // Stable, and fast on the ascending runs that the nodes' tokens are.
-        claims.sort_by_key(|&(token, _)| token);
-        claims.dedup_by_key(|&mut (token, _)| token);
-        let tokens: Box<[Token]> = claims.iter().map(|&(token, _)| token).collect();
-        let owners = claims.iter().map(|&(_, owner)| owner).collect();
-        let (buckets, bucket_shift) = bucket_starts(&tokens);
-        let mut map = Self { tokens, owners, buckets, bucket_shift, ..Self::default() };
+        let mut map = Self::ring_of(nodes);
         map.place(nodes, replications);
         map
+    }
+
+    /// Sorts the tokens of `nodes` by counting how many fall into each bucket: they are evenly spread as a rule, and
+    /// where they are not a bucket is sorted like any list.
+    fn ring_of(nodes: &[Node]) -> Self {
+        let claims = || {
+            let nodes = (0..NodeIndex::MAX).zip(nodes);
+            nodes.flat_map(|(index, node)| node.tokens.iter().map(move |&token| (token, index)))
+        };
+        let count = claims().count();
+        let shift = bucket_shift(count);
+        let mut ends = vec![0_u32; (1 << (64 - shift)) + 1];
+        claims().for_each(|(token, _)| ends[bucket_of(token, shift) + 1] += 1);
+        // Where each bucket starts; filling them moves that to where each ends, which is where the next one starts.
+        (1..ends.len()).for_each(|bucket| ends[bucket] += ends[bucket - 1]);
+        let mut tokens = vec![Token::new(0); count];
+        let mut owners = vec![0; count];
+        for (token, owner) in claims() {
+            let position = &mut ends[bucket_of(token, shift)];
+            tokens[*position as usize] = token;
+            owners[*position as usize] = owner;
+            *position += 1;
+        }
+        let mut start = 0;
+        for &end in &ends[..ends.len() - 1] {
+            sort_bucket(&mut tokens[start..end as usize], &mut owners[start..end as usize]);
+            start = end as usize;
+        }
+        let is_claimed_twice = |pair: &[Token]| pair[0] == pair[1];
+        if tokens.windows(2).any(is_claimed_twice) {
+            // The first of them is of the node with the lower index.
+            let is_first: Vec<bool> = (0..count).map(|at| at == 0 || tokens[at - 1] != tokens[at]).collect();
+            let mut kept = is_first.iter();
+            tokens.retain(|_| kept.next() == Some(&true));
+            let mut kept = is_first.iter();
+            owners.retain(|_| kept.next() == Some(&true));
+        }
+        let buckets = bucket_starts(&tokens, shift);
+        Self { tokens: tokens.into(), owners: owners.into(), buckets, bucket_shift: shift, ..Self::default() }
     }
 
     fn place<'a>(&mut self, nodes: &[Node], replications: impl IntoIterator<Item = &'a Replication>) {
@@ -159,21 +187,34 @@ impl TokenMap {
     }
 }
 
-/// Cuts the token space into one or two buckets per token, so that a lookup inspects one or two tokens.
-fn bucket_starts(tokens: &[Token]) -> (Box<[u32]>, u32) {
-    let bits = tokens.len().max(2).next_power_of_two().trailing_zeros().min(24);
-    let shift = 64 - bits;
+/// How far to shift a token to get its bucket, so that there are one or two tokens per bucket.
+fn bucket_shift(tokens: usize) -> u32 {
+    64 - (tokens.max(4) / 2).next_power_of_two().trailing_zeros().min(24)
+}
+
+/// Sorts the tokens of a bucket and their owners; equal tokens keep their order.
+fn sort_bucket(tokens: &mut [Token], owners: &mut [NodeIndex]) {
+    if tokens.is_sorted() {
+        return;
+    }
+    let mut claims: Vec<_> = tokens.iter().copied().zip(owners.iter().copied()).collect();
+    claims.sort_by_key(|&(token, _)| token);
+    for ((token, owner), claim) in tokens.iter_mut().zip(owners).zip(claims) {
+        (*token, *owner) = claim;
+    }
+}
+
+/// The first position at or after the start of each bucket.
+fn bucket_starts(tokens: &[Token], shift: u32) -> Box<[u32]> {
     let mut position = 0;
-    let buckets = (0..1_u64 << bits)
-        .map(|bucket| {
-            let start = unbiased(bucket << shift);
-            while position < tokens.len() && tokens[position].value() < start {
-                position += 1;
-            }
-            u32::try_from(position).unwrap_or(u32::MAX)
-        })
-        .collect();
-    (buckets, shift)
+    let starts = (0..1_u64 << (64 - shift)).map(|bucket| {
+        let start = unbiased(bucket << shift);
+        while position < tokens.len() && tokens[position].value() < start {
+            position += 1;
+        }
+        u32::try_from(position).unwrap_or(u32::MAX)
+    });
+    starts.collect()
 }
 
 /// Maps the signed order of tokens to the unsigned order of bucket numbers.
@@ -202,6 +243,22 @@ mod tests {
 
         for (token, owner) in cases {
             assert_eq!(map.replicas(&simple(1), Token::new(token)), [owner], "token {token}");
+        }
+    }
+
+    #[test]
+    fn tokens_are_sorted_however_they_are_spread_and_twice_claimed_ones_keep_their_first_owner() {
+        let spread: Vec<i64> = (0..300_i64).map(|i| i.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed())).collect();
+        let dense: Vec<i64> = (0..300).rev().collect();
+        for tokens in [spread, dense, vec![i64::MAX, i64::MIN, 0, -1], vec![5], vec![]] {
+            let (own, other): (Vec<i64>, Vec<i64>) = tokens.iter().partition(|token| *token % 3 == 0);
+            let nodes = [node(0, "dc1", "r1", &own), node(1, "dc1", "r1", &tokens), node(2, "dc1", "r1", &other)];
+            let map = TokenMap::build(&nodes, [&simple(1)]);
+            let mut expected: Vec<(i64, u16)> =
+                tokens.iter().map(|token| (*token, u16::from(!own.contains(token)))).collect();
+            expected.sort_unstable();
+            let ring: Vec<_> = map.ring().map(|(token, owner)| (token.value(), owner)).collect();
+            assert_eq!(ring, expected);
         }
     }
 

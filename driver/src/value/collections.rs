@@ -128,18 +128,11 @@ impl<'a> Elements<'a> {
     /// # Errors
     ///
     /// If the announced count cannot fit into the bytes.
+    #[inline]
     pub(super) fn new<T>(cql_type: &CqlType, content: &'a [u8], values_per_entry: usize) -> Result<Self, ValueError> {
         let truncated = || ValueError::new::<T>(ValueErrorKind::Truncated, cql_type);
         if let CqlType::Vector { element, dimensions } = cql_type {
-            let left = usize::try_from(*dimensions).map_err(|_| truncated())?;
-            return match element.fixed_len() {
-                Some(len) if len.checked_mul(left) == Some(content.len()) => {
-                    Ok(Self::Fixed { rest: content, len, left })
-                }
-                Some(_) => Err(ValueError::new::<T>(ValueErrorKind::WrongLength(content.len()), cql_type)),
-                None if left > content.len() => Err(truncated()),
-                None => Ok(Self::Prefixed { rest: content, left }),
-            };
+            return Self::of_vector::<T>(cql_type, element, *dimensions, content);
         }
         let mut cells = CellReader::new(content);
         // A negative count is an empty collection, as the server reads it.
@@ -151,6 +144,22 @@ impl<'a> Elements<'a> {
         Ok(Self::Counted { cells, left })
     }
 
+    fn of_vector<T>(
+        cql_type: &CqlType,
+        element: &CqlType,
+        dimensions: u32,
+        content: &'a [u8],
+    ) -> Result<Self, ValueError> {
+        let truncated = || ValueError::new::<T>(ValueErrorKind::Truncated, cql_type);
+        let left = usize::try_from(dimensions).map_err(|_| truncated())?;
+        match element.fixed_len() {
+            Some(len) if len.checked_mul(left) == Some(content.len()) => Ok(Self::Fixed { rest: content, len, left }),
+            Some(_) => Err(ValueError::new::<T>(ValueErrorKind::WrongLength(content.len()), cql_type)),
+            None if left > content.len() => Err(truncated()),
+            None => Ok(Self::Prefixed { rest: content, left }),
+        }
+    }
+
     /// How many values are left. Never more than the bytes justify.
     pub(super) fn left(&self) -> usize {
         match self {
@@ -159,19 +168,26 @@ impl<'a> Elements<'a> {
     }
 
     /// The next value; `Ok(None)` after the last.
+    #[inline]
     pub(super) fn next_content<T>(&mut self, cql_type: &CqlType) -> Result<Option<Option<&'a [u8]>>, ValueError> {
+        // What nearly all are, where it can be inlined into the loop over them.
+        let Self::Counted { cells, left } = self else { return self.next_of_vector::<T>(cql_type) };
+        if let Some(next) = left.checked_sub(1) {
+            *left = next;
+            let cell = cells.next_cell();
+            return cell.map(Some).ok_or_else(|| ValueError::new::<T>(ValueErrorKind::Truncated, cql_type));
+        }
+        if cells.rest().is_empty() {
+            return Ok(None);
+        }
+        Err(ValueError::new::<T>(ValueErrorKind::TrailingBytes, cql_type))
+    }
+
+    fn next_of_vector<T>(&mut self, cql_type: &CqlType) -> Result<Option<Option<&'a [u8]>>, ValueError> {
         let fail = |kind| Err(ValueError::new::<T>(kind, cql_type));
         match self {
-            Self::Counted { cells, left: 0 } if !cells.rest().is_empty() => fail(ValueErrorKind::TrailingBytes),
             Self::Prefixed { rest, left: 0 } if !rest.is_empty() => fail(ValueErrorKind::TrailingBytes),
-            Self::Counted { left: 0, .. } | Self::Fixed { left: 0, .. } | Self::Prefixed { left: 0, .. } => Ok(None),
-            Self::Counted { cells, left } => {
-                *left -= 1;
-                match cells.next_cell() {
-                    Some(cell) => Ok(Some(cell)),
-                    None => fail(ValueErrorKind::Truncated),
-                }
-            }
+            Self::Counted { .. } | Self::Fixed { left: 0, .. } | Self::Prefixed { left: 0, .. } => Ok(None),
             Self::Fixed { rest, len, left } => {
                 *left -= 1;
                 let Some((content, after)) = rest.split_at_checked(*len) else {
@@ -195,6 +211,7 @@ impl<'a> Elements<'a> {
 }
 
 /// The type of the elements of a list, set or vector.
+#[inline]
 pub(super) fn element_type<T>(cql_type: &CqlType) -> Result<&CqlType, ValueError> {
     match cql_type {
         CqlType::List(element) | CqlType::Set(element) | CqlType::Vector { element, .. } => Ok(element),

@@ -27,6 +27,7 @@ impl<'a, T: DecodeValue<'a>> DecodeValue<'a> for Option<T> {
         T::check(cql_type)
     }
 
+    #[inline]
     fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         match content {
             None => Ok(None),
@@ -36,11 +37,13 @@ impl<'a, T: DecodeValue<'a>> DecodeValue<'a> for Option<T> {
 }
 
 /// The content, or the error for a null.
+#[inline]
 pub(super) fn not_null<'a, T>(cql_type: &CqlType, content: Option<&'a [u8]>) -> Result<&'a [u8], ValueError> {
     content.ok_or_else(|| ValueError::new::<T>(ValueErrorKind::UnexpectedNull, cql_type))
 }
 
 /// The content as an array of exactly `N` bytes.
+#[inline]
 pub(super) fn exactly<T, const N: usize>(cql_type: &CqlType, content: Option<&[u8]>) -> Result<[u8; N], ValueError> {
     let bytes = not_null::<T>(cql_type, content)?;
     bytes.try_into().map_err(|_| ValueError::new::<T>(ValueErrorKind::WrongLength(bytes.len()), cql_type))
@@ -54,6 +57,7 @@ pub struct CellReader<'a> {
 
 impl<'a> CellReader<'a> {
     /// Starts at the first length prefix in `bytes`.
+    #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
@@ -72,6 +76,7 @@ impl<'a> CellReader<'a> {
     }
 
     /// Reads a big-endian 32-bit count.
+    #[inline]
     pub(super) fn next_count(&mut self) -> Option<i32> {
         let (count, rest) = self.rest.split_first_chunk::<4>()?;
         self.rest = rest;
@@ -79,6 +84,7 @@ impl<'a> CellReader<'a> {
     }
 
     /// Bytes not read yet.
+    #[inline]
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }

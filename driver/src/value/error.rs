@@ -53,6 +53,7 @@ pub enum ValueErrorKind {
 
 impl ValueError {
     /// Builds an error for values of `cql_type` and the Rust type `T`.
+    #[cold]
     pub fn new<T: ?Sized>(kind: ValueErrorKind, cql_type: &CqlType) -> Self {
         let rust_type = std::any::type_name::<T>();
         Self(Box::new(Inner { kind, cql_type: cql_type.to_string(), rust_type }))

@@ -31,13 +31,15 @@ pub trait DecodeRow<'a>: Sized {
 pub struct RowCells<'a> {
     columns: &'a Arc<[ColumnSpec]>,
     reader: CellReader<'a>,
-    index: usize,
+    /// Columns not read yet.
+    left: &'a [ColumnSpec],
 }
 
 impl<'a> RowCells<'a> {
     /// Reads a row with `columns` that starts where `reader` stands.
+    #[inline]
     pub fn new(columns: &'a Arc<[ColumnSpec]>, reader: CellReader<'a>) -> Self {
-        Self { columns, reader, index: 0 }
+        Self { columns, reader, left: columns }
     }
 
     /// Columns of the row.
@@ -52,12 +54,15 @@ impl<'a> RowCells<'a> {
     /// If there is no further column, or its bytes are not a value of its type.
     #[inline]
     pub fn next_value<T: DecodeValue<'a>>(&mut self) -> Result<T, RowError> {
-        let Some(column) = self.columns.get(self.index) else {
-            return Err(RowError::NoSuchIndex(self.index));
+        let Some((column, left)) = self.left.split_first() else {
+            return Err(RowError::NoSuchIndex(self.columns.len()));
         };
-        let content = self.reader.next_cell().ok_or(RowError::Truncated)?;
-        self.index += 1;
-        T::decode(&column.cql_type, content).map_err(|error| column_error(column, error))
+        let Some(content) = self.reader.next_cell() else { return Err(RowError::Truncated) };
+        self.left = left;
+        match T::decode(&column.cql_type, content) {
+            Ok(value) => Ok(value),
+            Err(error) => Err(column_error(column, error)),
+        }
     }
 
     /// Skips the next column.
@@ -65,9 +70,12 @@ impl<'a> RowCells<'a> {
     /// # Errors
     ///
     /// If the row's bytes end before the column does.
+    #[inline]
     pub fn skip(&mut self) -> Result<(), RowError> {
-        self.reader.next_cell().ok_or(RowError::Truncated)?;
-        self.index += 1;
+        if self.reader.next_cell().is_none() {
+            return Err(RowError::Truncated);
+        }
+        self.left = self.left.get(1..).unwrap_or_default();
         Ok(())
     }
 
@@ -76,8 +84,9 @@ impl<'a> RowCells<'a> {
     /// # Errors
     ///
     /// If the row's bytes end before its last column does.
+    #[inline]
     pub fn finish(mut self) -> Result<CellReader<'a>, RowError> {
-        while self.index < self.columns.len() {
+        while !self.left.is_empty() {
             self.skip()?;
         }
         Ok(self.reader)
@@ -85,6 +94,7 @@ impl<'a> RowCells<'a> {
 }
 
 /// Names the column in an error of one of its values.
+#[cold]
 pub fn column_error(column: &ColumnSpec, error: ValueError) -> RowError {
     let table = format!("{}.{}", column.keyspace, column.table);
     RowError::Column { table, name: column.name.clone(), error }
@@ -112,6 +122,13 @@ impl<'a, T: DecodeRow<'a>> RowIterator<'a, T> {
 }
 
 impl<'a, T: DecodeRow<'a>> RowIterator<'a, T> {
+    /// The start of the next row is unknown: there is nothing left to read.
+    #[cold]
+    fn lost(&mut self, error: RowError) -> RowError {
+        self.left = 0;
+        error
+    }
+
     /// Rows and bytes not read yet, from which another iterator can go on.
     pub(crate) fn left(&self) -> (usize, usize) {
         (self.left, self.reader.rest().len())
@@ -125,16 +142,23 @@ impl<'a, T: DecodeRow<'a>> Iterator for RowIterator<'a, T> {
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
         let mut cells = RowCells::new(self.columns, self.reader);
-        let decoded = T::decode_row(&self.layout, &mut cells);
-        match cells.finish() {
-            Ok(reader) => self.reader = reader,
+        match T::decode_row(&self.layout, &mut cells) {
+            Ok(row) => match cells.finish() {
+                Ok(reader) => {
+                    self.reader = reader;
+                    Some(Ok(row))
+                }
+                Err(error) => Some(Err(self.lost(error))),
+            },
             Err(error) => {
-                // The start of the next row is unknown: there is nothing left to read.
-                self.left = 0;
-                return Some(decoded.and(Err(error)));
+                match cells.finish() {
+                    Ok(reader) => self.reader = reader,
+                    // What is wrong with the row was found first.
+                    Err(_) => self.left = 0,
+                }
+                Some(Err(error))
             }
         }
-        Some(decoded)
     }
 
     /// A row without columns takes no bytes, so only the upper bound can be believed.

@@ -94,9 +94,12 @@ impl<'a> DecodeValue<'a> for &'a str {
         accept::<Self>(cql_type, &[NativeType::Text, NativeType::Ascii])
     }
 
+    #[inline]
     fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
-        std::str::from_utf8(not_null::<Self>(cql_type, content)?)
-            .map_err(|_| ValueError::new::<Self>(ValueErrorKind::InvalidText, cql_type))
+        match std::str::from_utf8(not_null::<Self>(cql_type, content)?) {
+            Ok(text) => Ok(text),
+            Err(_) => Err(ValueError::new::<Self>(ValueErrorKind::InvalidText, cql_type)),
+        }
     }
 }
 
@@ -105,6 +108,7 @@ impl<'a> DecodeValue<'a> for String {
         accept::<Self>(cql_type, &[NativeType::Text, NativeType::Ascii])
     }
 
+    #[inline]
     fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         <&str>::decode(cql_type, content).map(str::to_owned)
     }
@@ -137,6 +141,7 @@ impl<'a> DecodeValue<'a> for &'a [u8] {
         accept_bytes::<Self>(cql_type)
     }
 
+    #[inline]
     fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         not_null::<Self>(cql_type, content)
     }
@@ -160,6 +165,7 @@ macro_rules! owned_bytes {
                 accept_bytes::<Self>(cql_type)
             }
 
+            #[inline]
             fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
                 not_null::<Self>(cql_type, content).map($from)
             }
@@ -187,6 +193,7 @@ impl<'a> DecodeValue<'a> for Uuid {
         accept::<Self>(cql_type, &[NativeType::Uuid, NativeType::Timeuuid])
     }
 
+    #[inline]
     fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         exactly::<Self, 16>(cql_type, content).map(Self::from_bytes)
     }
@@ -275,6 +282,18 @@ mod tests {
     fn text_outside_its_character_set_is_refused() {
         let ascii = CqlType::from(NativeType::Ascii);
         assert!("é".encode(&ascii, &mut Vec::new()).is_err());
-        assert!(<&str>::decode(&NativeType::Text.into(), Some(&[0xFF])).is_err());
+        let text = NativeType::Text.into();
+        assert!(<&str>::decode(&text, Some(&[0xFF])).is_err());
+        for good in
+            ["", "a", "seven b", "eight by", "nine byte", "sixteen bytes ab", "seventeen bytes ab", "né", "\u{7f}\0"]
+        {
+            assert_eq!(<&str>::decode(&text, Some(good.as_bytes())), Ok(good));
+        }
+        let mut bytes = *b"a text of more than sixteen bytes";
+        for position in 0..bytes.len() {
+            let before = std::mem::replace(&mut bytes[position], 0x80);
+            assert!(<&str>::decode(&text, Some(&bytes)).is_err(), "{position}");
+            bytes[position] = before;
+        }
     }
 }

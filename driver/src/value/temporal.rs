@@ -64,6 +64,7 @@ impl<'a> DecodeValue<'a> for CqlTimestamp {
         accept::<Self>(cql_type, &[NativeType::Timestamp])
     }
 
+    #[inline]
     fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         exactly::<Self, 8>(cql_type, content).map(|bytes| Self(i64::from_be_bytes(bytes)))
     }
@@ -83,6 +84,7 @@ impl<'a> DecodeValue<'a> for CqlDate {
         accept::<Self>(cql_type, &[NativeType::Date])
     }
 
+    #[inline]
     fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         let raw = exactly::<Self, 4>(cql_type, content).map(u32::from_be_bytes)?;
         Ok(Self(raw.wrapping_sub(EPOCH_DAY).cast_signed()))
@@ -105,6 +107,7 @@ impl<'a> DecodeValue<'a> for CqlTime {
         accept::<Self>(cql_type, &[NativeType::Time])
     }
 
+    #[inline]
     fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         exactly::<Self, 8>(cql_type, content).map(|bytes| Self(i64::from_be_bytes(bytes)))
     }
@@ -135,6 +138,7 @@ impl<'a> DecodeValue<'a> for CqlDuration {
         accept::<Self>(cql_type, &[NativeType::Duration])
     }
 
+    #[inline]
     fn decode(cql_type: &'a CqlType, content: Option<&'a [u8]>) -> Result<Self, ValueError> {
         let fail = |kind| ValueError::new::<Self>(kind, cql_type);
         let truncated = || fail(ValueErrorKind::Truncated);
