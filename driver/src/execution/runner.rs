@@ -118,7 +118,7 @@ impl Executor {
             Box::pin(self.run_watched(work, options)).await
         };
         if is_planted("A20-dropped-call-stays-counted") {
-            self.metrics.in_flight.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+            self.metrics.forget_one();
         }
         drop(in_flight);
         if let Err(error) = &result {

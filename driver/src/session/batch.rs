@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::handle::{Bound, Session};
+use super::binding::Bound;
+use super::handle::Session;
 use super::result::{Applied, QueryResult};
 use crate::execution::Result;
 use crate::policy::{Retry, SpeculativeExecution};

@@ -1,6 +1,7 @@
 //! The session: the one object an application holds.
 
 mod batch;
+mod binding;
 mod builder;
 mod connect;
 mod contact_points;

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::handle::{Session, has_followup, work_of};
+use super::binding::work_of;
+use super::handle::{Session, has_followup};
 use super::paging_state::PagingState;
 use super::result::{Applied, QueryResult, row_error};
 use super::rows::{Pages, RowStream, resume};

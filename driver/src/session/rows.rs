@@ -14,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_core::Stream;
 
-use super::handle::{Bound, Session};
+use super::binding::Bound;
+use super::handle::Session;
 use super::paging_state::PagingState;
 use super::result::{Page, RowsLeft, row_error};
 use crate::env::BoxFuture;
