@@ -387,10 +387,10 @@ mod tests {
     }
 
     #[test]
-    fn skipped_metadata_keeps_the_column_count() {
+    fn skipped_metadata_keeps_the_column_count_and_says_that_all_are_of_one_table() {
         let mut message = rows(vec![column("t", "a")], None);
         message.skip_metadata = true;
-        assert_eq!(body(&ResponseMessage::Rows(message), 4)[4..16], [0, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 1]);
+        assert_eq!(body(&ResponseMessage::Rows(message), 4)[4..16], [0, 0, 0, 5, 0, 0, 0, 1, 0, 0, 0, 1]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ mod selectors;
 pub use evaluate::element;
 
 use self::evaluate::meta_value;
-use self::selectors::Builder;
+use self::selectors::{Builder, Built};
 use super::ast::{Select, Selector};
 use super::expr::{Env, Expr, Receiver};
 use super::functions::Function;
@@ -137,6 +137,28 @@ fn invalid(message: impl Into<String>) -> ServerError {
     ServerError::Invalid(message.into())
 }
 
+/// What is selected, with the names and types of the result's columns.
+struct Clause {
+    selected: Vec<Selected>,
+    specs: Vec<(String, CqlType)>,
+}
+
+fn everything(builder: &mut Builder<'_, '_>, table: &Table) -> Clause {
+    let selected = (0..table.columns.len()).map(|index| builder.input(Input::Column(index))).collect();
+    let specs = table.columns.iter().map(|column| (column.name.clone(), column.cql_type.clone())).collect();
+    Clause { selected, specs }
+}
+
+fn clause(built: Vec<Built>, selectors: &[(Selector, Option<String>)], is_json: bool) -> Clause {
+    let mut clause = Clause { selected: Vec::new(), specs: Vec::new() };
+    for (built, (_, alias)) in built.into_iter().zip(selectors) {
+        clause.selected.push(built.selected);
+        let cql_type = if is_json { built.cql_type } else { built.announced };
+        clause.specs.push((alias.clone().unwrap_or(built.name), cql_type));
+    }
+    clause
+}
+
 /// Checks a SELECT.
 ///
 /// # Errors
@@ -144,23 +166,14 @@ fn invalid(message: impl Into<String>) -> ServerError {
 /// As Cassandra.
 pub fn check(checker: &mut Checker<'_>, table: &Arc<Table>, select: &Select) -> Result<SelectPlan, ServerError> {
     let mut builder = Builder::new(checker);
-    let mut selected = Vec::new();
-    let mut specs = Vec::new();
-    match &select.selectors {
-        None => {
-            for (index, column) in table.columns.iter().enumerate() {
-                selected.push(builder.input(Input::Column(index)));
-                specs.push((column.name.clone(), column.cql_type.clone()));
-            }
-        }
+    // What is wrong with WHERE is said before what is wrong with functions and types of selectors.
+    let clause = match &select.selectors {
+        None => Ok(everything(&mut builder, table)),
         Some(selectors) => {
-            for (built, (_, alias)) in builder.clause(selectors)?.into_iter().zip(selectors) {
-                selected.push(built.selected);
-                let cql_type = if select.is_json { built.cql_type } else { built.announced };
-                specs.push((alias.clone().unwrap_or(built.name), cql_type));
-            }
+            builder.check_columns(selectors)?;
+            builder.clause(selectors).map(|built| clause(built, selectors, select.is_json))
         }
-    }
+    };
     let inputs = builder.inputs;
     let context = Context {
         statement: StatementKind::Select,
@@ -168,6 +181,7 @@ pub fn check(checker: &mut Checker<'_>, table: &Arc<Table>, select: &Select) -> 
         only_statics: select.selectors.is_some() && selects_only_statics(table, &inputs),
     };
     let (relations, facts) = relations::check(checker, &select.relations, context)?;
+    let Clause { selected, specs } = clause?;
     if select.is_distinct {
         check_distinct(table, select, &inputs, &facts)?;
     }

@@ -2,7 +2,7 @@
 //!
 //! Two selectors of the same column share one input, so a row's value is taken once.
 
-use super::selectable::{Chosen, Selectable, find_field, prepare, range};
+use super::selectable::{Chosen, Selectable, check_columns, find_field, prepare, range};
 use super::{Input, Meta, Selected, invalid};
 use crate::cql::ast::{Name, Selector, Term};
 use crate::cql::expr::{Expr, Receiver};
@@ -51,6 +51,11 @@ impl<'a, 'b> Builder<'a, 'b> {
             self.inputs.len() - 1
         });
         Selected::Input(place)
+    }
+
+    /// Checks that the columns of a clause exist.
+    pub(super) fn check_columns(&self, selectors: &[(Selector, Option<String>)]) -> Result<(), ServerError> {
+        selectors.iter().try_for_each(|(selector, _)| check_columns(self.checker, selector))
     }
 
     /// Builds all selectors of a clause: first their functions are found, then they are given their types.

@@ -214,3 +214,11 @@ fn the_first_statement_of_another_partition_ends_a_conditional_batch() {
     let batch = "BEGIN BATCH INSERT INTO t (k, c) VALUES (1, 1) IF NOT EXISTS; INSERT INTO t (k, c) VALUES (2, 1); INSERT INTO t (k, c) VALUES (null, 1); APPLY BATCH";
     assert_eq!(lab.refused(batch), "Batch with conditions cannot span multiple partitions");
 }
+
+#[test]
+fn what_is_wrong_with_where_is_said_after_unknown_columns_and_before_unfit_functions() {
+    let mut lab = table();
+    assert!(lab.refused("SELECT nosuch FROM t WHERE v = 1").starts_with("Undefined column name nosuch"));
+    assert!(lab.refused("SELECT sum(m) FROM t WHERE v = 1").starts_with("Cannot execute this query as it might"));
+    assert!(lab.refused("SELECT sum(m) FROM t WHERE k = 1").starts_with("Invalid call to function sum"));
+}
