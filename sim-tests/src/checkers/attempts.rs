@@ -177,7 +177,8 @@ pub(super) fn check_speculation(evidence: &Evidence<'_>) -> Vec<Failure> {
                 _ => {}
             }
         }
-        let ended_otherwise = driver.attempt_timeout_ms > 0
+        // After its attempt's limit only an idempotent call is tried again.
+        let ended_otherwise = (driver.attempt_timeout_ms > 0 && call.action.is_idempotent())
             || evidence.plan.faults.iter().any(|fault| ENDS_ATTEMPTS.contains(&fault.kind().as_str()));
         if !ended_otherwise && open.len() > allowed {
             let at = call.completed.unwrap_or(call.submitted);
