@@ -72,7 +72,14 @@ fn true_ring(members: &Members) -> Ring {
 fn read(schema: &Schema, stores: &[&Store], select: &str, unix_micros: i64) -> Result<ResultRows, ServerError> {
     let prepared = Arc::new(cql::prepare(schema, None, select)?);
     let unix_seconds = unix_micros.div_euclid(1_000_000);
-    let options = BindOptions { timestamp: unix_micros, unix_seconds, page_size: None, paging_state: None, entropy: 0 };
+    let options = BindOptions {
+        timestamp: unix_micros,
+        clock: unix_micros,
+        unix_seconds,
+        page_size: None,
+        paging_state: None,
+        entropy: 0,
+    };
     let mut execution = match prepared.bind(schema, &[], &options)? {
         Action::Read(execution) => execution,
         Action::Answer(Answer::Rows(rows)) => return Ok(rows),

@@ -12,6 +12,8 @@ use std::cell::Cell;
 pub enum Expr {
     /// A literal.
     Const(Value),
+    /// What INSERT JSON leaves out, with DEFAULT UNSET.
+    Unset,
     /// A bind marker, by index.
     Marker(usize, CqlType),
     /// The elements of a list.
@@ -51,7 +53,7 @@ fn invalid(message: impl Into<String>) -> ServerError {
 
 pub(super) fn has_marker(expr: &Expr) -> bool {
     match expr {
-        Expr::Const(_) => false,
+        Expr::Const(_) | Expr::Unset => false,
         Expr::Marker(..) => true,
         Expr::List(items) | Expr::Set(_, items) | Expr::Tuple(items) | Expr::Vector(_, items) => {
             items.iter().any(has_marker)
@@ -74,7 +76,8 @@ pub(super) fn fold(expr: Expr) -> Result<Expr, ServerError> {
     if !all {
         return Ok(expr);
     }
-    let options = BindOptions { timestamp: 0, unix_seconds: 0, page_size: None, paging_state: None, entropy: 0 };
+    let options =
+        BindOptions { timestamp: 0, clock: 0, unix_seconds: 0, page_size: None, paging_state: None, entropy: 0 };
     Env::new(&[], &options).value(&expr).map(Expr::Const)
 }
 
@@ -115,6 +118,9 @@ impl<'a> Env<'a> {
             }
             return Ok(bound);
         }
+        if matches!(expr, Expr::Unset) {
+            return Ok(Bound::Unset);
+        }
         self.value(expr).map(Bound::Value)
     }
 
@@ -142,7 +148,7 @@ impl<'a> Env<'a> {
         };
         Ok(match expr {
             Expr::Const(value) => value.clone(),
-            Expr::Marker(..) => match self.bound(expr)? {
+            Expr::Marker(..) | Expr::Unset => match self.bound(expr)? {
                 Bound::Value(value) => value,
                 Bound::Unset => return Err(invalid("Invalid unset value")),
             },

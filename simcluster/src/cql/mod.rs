@@ -75,6 +75,8 @@ pub enum Bound {
 pub struct BindOptions {
     /// Write time in microseconds, unless the statement says USING TIMESTAMP.
     pub timestamp: i64,
+    /// The coordinator's clock in microseconds, never twice the same: `now()` and the places of list elements.
+    pub clock: i64,
     /// The coordinator's wall clock in seconds: TTLs count from it.
     pub unix_seconds: i64,
     /// Rows per page; `None` = unpaged.

@@ -3,13 +3,13 @@
 use super::ast::{Ddl, Describe, Modification, Name, Statement, Using};
 use super::ddl::no_keyspace;
 use super::expr::{Env, Expr};
-use super::modify::{self, BoundWrite, ModificationPlan};
+use super::modify::{self, ModificationPlan};
 use super::parser::{Parsed, parse};
 use super::relations;
 use super::select::{self, SelectPlan};
 use super::terms::Checker;
-use super::write::{check_batch, combine};
-use super::{Action, Answer, BatchType, BindOptions, Bound, Prepared, SchemaStatement, describe, transactions};
+use super::write::check_batch;
+use super::{Action, Answer, BatchType, BindOptions, Bound, Prepared, SchemaStatement, describe, write};
 use crate::protocol::{ColumnSpec, ServerError};
 use crate::schema::{Schema, Table};
 use std::collections::BTreeMap;
@@ -202,22 +202,14 @@ impl Prepared {
 
     fn bind_current(&self, schema: &Schema, values: &[Bound], options: &BindOptions) -> Result<Action, ServerError> {
         self.check_count(values)?;
-        let env = Env::new(values, options);
         Ok(match &self.checked {
             Checked::Select(plan) => plan.bind(values, options)?,
-            Checked::Modify(plan) => combine(plan.bind(&env, None)?, None, options.unix_seconds)?,
+            Checked::Modify(plan) => {
+                write::bind(&[(plan.clone(), Env::new(values, options))], None, None, options.unix_seconds)?
+            }
             Checked::Batch(kind, plans, timestamp) => {
-                let timestamp = timestamp.as_ref().map(|expr| env.value(expr)).transpose()?.flatten();
-                let timestamp = timestamp.map(|bytes| crate::types::text::integer(&bytes));
-                let mut writes = Vec::new();
-                let is_conditional = plans.iter().any(|plan| !plan.condition.is_none());
-                for plan in plans {
-                    writes.extend(plan.bind(&env, timestamp)?);
-                    if is_conditional {
-                        transactions::check_places(&writes, true)?;
-                    }
-                }
-                combine(writes, Some(*kind), options.unix_seconds)?
+                let statements: Vec<_> = plans.iter().map(|plan| (plan.clone(), Env::new(values, options))).collect();
+                write::bind(&statements, Some(*kind), timestamp.as_deref(), options.unix_seconds)?
             }
             Checked::Use(name) => Action::Answer(Answer::SetKeyspace(name.clone())),
             Checked::Truncate(name) => {
@@ -285,17 +277,12 @@ pub fn bind_batch(
         plans.push(plan.clone());
     }
     check_batch(batch_type, &plans.iter().collect::<Vec<_>>(), false)?;
-    let is_conditional = plans.iter().any(|plan| !plan.condition.is_none());
-    let mut writes: Vec<BoundWrite> = Vec::new();
-    for (place, (plan, (_, values))) in plans.iter().zip(statements).enumerate() {
-        // Every statement has its own range of numbers for list elements and functions.
-        let own = BindOptions { entropy: options.entropy.wrapping_add(place as u64), ..options.clone() };
-        writes.extend(plan.bind(&Env::new(values, &own), None)?);
-        if is_conditional {
-            transactions::check_places(&writes, true)?;
-        }
-    }
-    combine(writes, Some(batch_type), options.unix_seconds)
+    // Every statement has its own numbers for functions.
+    let own = |place: usize| BindOptions { entropy: options.entropy.wrapping_add(place as u64), ..options.clone() };
+    let own: Vec<BindOptions> = (0..plans.len()).map(own).collect();
+    let bound = plans.into_iter().zip(statements).zip(&own);
+    let bound: Vec<_> = bound.map(|((plan, (_, values)), own)| (plan, Env::new(values, own))).collect();
+    write::bind(&bound, Some(batch_type), None, options.unix_seconds)
 }
 
 impl Prepared {

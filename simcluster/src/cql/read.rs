@@ -30,7 +30,7 @@ pub struct ReadExecution {
     tests: Vec<super::relations::Test>,
     has_slices: bool,
     values: Vec<Bound>,
-    options: BindOptions,
+    options: Box<BindOptions>,
     queue: VecDeque<ReadCommand>,
     current: Option<ReadCommand>,
     /// Rows the LIMIT still allows.
@@ -122,7 +122,7 @@ impl ReadExecution {
             tests: wanted.tests,
             has_slices: wanted.slices.is_some(),
             values,
-            options: options.clone(),
+            options: Box::new(options.clone()),
             queue,
             current: None,
             remaining,

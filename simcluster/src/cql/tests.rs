@@ -34,6 +34,7 @@ impl Lab {
         self.micros += 1000;
         BindOptions {
             timestamp: self.micros,
+            clock: self.micros,
             unix_seconds: self.micros / 1_000_000,
             page_size: None,
             paging_state: None,

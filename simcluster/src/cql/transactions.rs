@@ -5,10 +5,11 @@
 //! columns alone it is the first live row of the partition. What a refused transaction shows is all that was read.
 
 use super::conditions::{BoundCondition, CheckedIf};
-use super::modify::{BoundWrite, Target};
+use super::expr::Env;
+use super::modify::{BoundKeys, BoundWrite, ModificationPlan, Target};
 use super::relations::{StatementKind, after};
 use super::row::RowView;
-use super::write::read_command;
+use super::write::{number, read_command};
 use super::{Action, Answer};
 use crate::protocol::{ColumnSpec, ResultRows, ServerError};
 use crate::schema::{ColumnKind, Schema, Table};
@@ -71,18 +72,28 @@ fn invalid(message: impl Into<String>) -> ServerError {
     ServerError::Invalid(message.into())
 }
 
-/// Plans the transaction that these writes are.
+/// Plans the transaction that these statements are, of which at least one has conditions.
 ///
 /// # Errors
 ///
 /// As Cassandra: several partitions, IN, conditions that cannot be about the same row.
-pub fn conditional(writes: Vec<BoundWrite>, is_batch: bool, unix_seconds: i64) -> Result<Action, ServerError> {
-    let Some(first) = writes.first() else { return Ok(Action::Answer(Answer::Void)) };
-    check_places(&writes, is_batch)?;
-    let mut conditions = Conditions::default();
-    for write in &writes {
-        conditions.add_all(write)?;
+pub fn conditional(
+    statements: &[(Arc<ModificationPlan>, Env<'_>)],
+    is_batch: bool,
+    unix_seconds: i64,
+) -> Result<Action, ServerError> {
+    let (mut writes, mut conditions): (Vec<BoundWrite>, _) = (Vec::new(), Conditions::default());
+    // Each statement is looked at as a whole before the next one gets its values.
+    for (plan, env) in statements {
+        let keys = plan.bind_keys(env)?;
+        check_place(plan, &keys, writes.first(), is_batch)?;
+        for write in plan.bind(keys, env, None, true)? {
+            conditions.add_all(&write)?;
+            writes.push(write);
+        }
     }
+    number(&mut writes);
+    let Some(first) = writes.first() else { return Ok(Action::Answer(Answer::Void)) };
     let table = &first.plan.table;
     let slices = if conditions.of_rows.is_empty() {
         vec![Slice { start: Bytes::new(), end: after(&[]) }]
@@ -104,28 +115,26 @@ pub fn conditional(writes: Vec<BoundWrite>, is_batch: bool, unix_seconds: i64) -
 }
 
 /// A transaction is about one partition, and about rows that are named one by one.
-///
-/// # Errors
-///
-/// As Cassandra, which looks at each statement of a batch before it gives the next one its values.
-pub fn check_places(writes: &[BoundWrite], is_batch: bool) -> Result<(), ServerError> {
-    let Some(first) = writes.first() else { return Ok(()) };
-    for write in writes {
-        let verb = if write.plan.verb == StatementKind::Update { "updates" } else { "deletions" };
-        if write.plan.has_key_in && is_batch {
-            return Err(ServerError::Server(
-                "java.lang.IllegalArgumentException: Batch with conditions cannot span multiple partitions (you cannot use IN on the partition key)".to_owned(),
-            ));
-        }
-        if write.plan.has_key_in {
-            return Err(invalid(format!("IN on the partition key is not supported with conditional {verb}")));
-        }
-        if write.key != first.key {
-            return Err(invalid("Batch with conditions cannot span multiple partitions"));
-        }
-        if write.plan.has_clustering_in {
-            return Err(invalid(format!("IN on the clustering key columns is not supported with conditional {verb}")));
-        }
+fn check_place(
+    plan: &ModificationPlan,
+    keys: &BoundKeys,
+    first: Option<&BoundWrite>,
+    is_batch: bool,
+) -> Result<(), ServerError> {
+    let verb = if plan.verb == StatementKind::Update { "updates" } else { "deletions" };
+    if plan.has_key_in && is_batch {
+        return Err(ServerError::Server(
+            "java.lang.IllegalArgumentException: Batch with conditions cannot span multiple partitions (you cannot use IN on the partition key)".to_owned(),
+        ));
+    }
+    if plan.has_key_in {
+        return Err(invalid(format!("IN on the partition key is not supported with conditional {verb}")));
+    }
+    if keys.keys.iter().any(|(key, _)| first.is_some_and(|first| first.key != *key)) {
+        return Err(invalid("Batch with conditions cannot span multiple partitions"));
+    }
+    if plan.has_clustering_in {
+        return Err(invalid(format!("IN on the clustering key columns is not supported with conditional {verb}")));
     }
     Ok(())
 }

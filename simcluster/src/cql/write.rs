@@ -1,10 +1,12 @@
 //! Bound statements into one plan: batches, counters, writes that read first.
 
+use super::expr::{Env, Expr};
 use super::modify::{BoundWrite, ModificationPlan, merge_increments};
 use super::{Action, Answer, BatchType, transactions};
 use crate::protocol::ServerError;
 use crate::schema::Schema;
 use crate::storage::{Mutation, Partition, PartitionKey, ReadAnswer, ReadCommand, ReadTarget, Row, Slice};
+use crate::types::text;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -39,6 +41,8 @@ pub struct WritePlan {
 #[derive(Debug)]
 pub struct ReadThenWrite {
     writes: Vec<BoundWrite>,
+    /// What is wrong with the statement after them, which is looked at once they have read and written.
+    failure: Option<ServerError>,
     batch: Option<BatchType>,
 }
 
@@ -88,22 +92,58 @@ pub fn check_batch(kind: BatchType, plans: &[&Arc<ModificationPlan>], has_timest
     Ok(())
 }
 
-/// Decides how bound statements are carried out. `batch` is `None` for a single statement.
+/// A checked statement with its values.
+type Statement<'a> = (Arc<ModificationPlan>, Env<'a>);
+
+/// Gives statements their values and decides how they are carried out. `batch` is `None` for a single statement.
 ///
 /// # Errors
 ///
-/// As Cassandra: conditions on several partitions or rows at once, too large a batch.
-pub fn combine(writes: Vec<BoundWrite>, batch: Option<BatchType>, unix_seconds: i64) -> Result<Action, ServerError> {
-    if writes.iter().any(|w| !w.plan.condition.is_none()) {
-        return transactions::conditional(writes, batch.is_some(), unix_seconds);
+/// As Cassandra: null keys, bad TTLs, conditions on several partitions or rows at once, too large a batch.
+pub fn bind(
+    statements: &[Statement<'_>],
+    batch: Option<BatchType>,
+    timestamp: Option<&Expr>,
+    unix_seconds: i64,
+) -> Result<Action, ServerError> {
+    if statements.iter().any(|(plan, _)| !plan.condition.is_none()) {
+        return transactions::conditional(statements, batch.is_some(), unix_seconds);
+    }
+    // All partitions are found before anything else is asked.
+    let keys = statements.iter().map(|(plan, env)| plan.bind_keys(env)).collect::<Result<Vec<_>, _>>()?;
+    let (mut writes, mut failure) = (Vec::new(), None);
+    for ((plan, env), keys) in statements.iter().zip(keys) {
+        match time_of_batch(timestamp, env).and_then(|timestamp| plan.bind(keys, env, timestamp, false)) {
+            Ok(bound) => writes.extend(bound),
+            Err(error) => {
+                failure = Some(error);
+                break;
+            }
+        }
+    }
+    number(&mut writes);
+    if writes.iter().any(BoundWrite::needs_read) {
+        return Ok(Action::ReadThenWrite(ReadThenWrite { writes, failure, batch }));
+    }
+    if let Some(failure) = failure {
+        return Err(failure);
     }
     if writes.is_empty() {
         return Ok(Action::Answer(Answer::Void));
     }
-    if writes.iter().any(BoundWrite::needs_read) {
-        return Ok(Action::ReadThenWrite(ReadThenWrite { writes, batch }));
-    }
     plan(&writes, batch, &BTreeMap::new()).map(Action::Write)
+}
+
+fn time_of_batch(timestamp: Option<&Expr>, env: &Env<'_>) -> Result<Option<i64>, ServerError> {
+    let bytes = timestamp.map(|expr| env.value(expr)).transpose()?.flatten();
+    Ok(bytes.map(|bytes| text::integer(&bytes)))
+}
+
+/// Gives every write room for the elements of all its list operations, in the order of the writes.
+pub fn number(writes: &mut [BoundWrite]) {
+    for (write, place) in writes.iter_mut().zip(0..) {
+        write.sequence = place * 1000;
+    }
 }
 
 type Current = BTreeMap<(Uuid, PartitionKey), Partition>;
@@ -208,6 +248,7 @@ impl ReadThenWrite {
                 current.entry((write.plan.table.id, key)).or_default().merge(partition);
             }
         }
-        plan(&self.writes, self.batch, &current)
+        let plan = plan(&self.writes, self.batch, &current)?;
+        self.failure.map_or(Ok(plan), Err)
     }
 }

@@ -209,8 +209,10 @@ impl Node {
     }
 
     fn bind_options(&mut self, now: Now, parameters: &Parameters) -> BindOptions {
+        let clock = self.coordinator.next_timestamp(now);
         BindOptions {
-            timestamp: parameters.timestamp.unwrap_or_else(|| self.coordinator.next_timestamp(now)),
+            timestamp: parameters.timestamp.unwrap_or(clock),
+            clock,
             unix_seconds: parameters.now_in_seconds.map_or(now.unix_seconds(), i64::from),
             page_size: parameters.page_size,
             paging_state: parameters.paging_state.clone(),

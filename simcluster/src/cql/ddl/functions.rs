@@ -224,6 +224,7 @@ impl Change<'_> {
         let expr = checker.term(term, &Receiver::new("(dummy)", state_type))?;
         let options = BindOptions {
             timestamp: self.timestamp,
+            clock: self.timestamp,
             unix_seconds: self.timestamp / 1_000_000,
             page_size: None,
             paging_state: None,

@@ -17,10 +17,8 @@ impl Change<'_> {
         };
         let keyspace_name = self.keyspace_of(table)?;
         let keyspace = self.existing_keyspace(keyspace_name)?;
-        let found = keyspace
-            .tables
-            .get(&table.name)
-            .ok_or_else(|| invalid(format!("Table '{keyspace_name}.{}' doesn't exist", table.name)))?;
+        let found =
+            keyspace.tables.get(&table.name).ok_or_else(|| invalid(format!("Table '{}' doesn't exist", table.name)))?;
         let is_taken = |name: &String| keyspace.tables.values().any(|t| t.indexes.contains_key(name));
         if let Some(name) = name.as_ref().filter(|name| is_taken(name)) {
             if *if_not_exists {

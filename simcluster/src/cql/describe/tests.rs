@@ -72,7 +72,7 @@ impl Lab {
 }
 
 fn options() -> BindOptions {
-    BindOptions { timestamp: 0, unix_seconds: 0, page_size: None, paging_state: None, entropy: 0 }
+    BindOptions { timestamp: 0, clock: 0, unix_seconds: 0, page_size: None, paging_state: None, entropy: 0 }
 }
 
 #[test]

@@ -34,7 +34,7 @@ impl Function {
     /// What Cassandra says of arguments without a result.
     pub fn call(&self, arguments: &[Value], options: &BindOptions, sequence: u64) -> Result<Value, ServerError> {
         // The clock has whole seconds; the write time is the closest to a finer one.
-        let micros = options.timestamp;
+        let micros = options.clock;
         Ok(match self.kind {
             Kind::Now => Some(time_uuid(micros, sequence, options.entropy)),
             Kind::Uuid => fixed(&random_uuid(options.entropy, sequence)),

@@ -1,11 +1,12 @@
 //! A statement with its values: which partitions and rows it writes, when, and for how long.
 
+use super::json::{self, JsonRow};
 use super::operations::{BoundOperation, bind_operation};
-use super::{ModificationPlan, invalid};
+use super::{ModificationPlan, Operation, invalid};
 use crate::cql::Bound;
 use crate::cql::ast::Op;
 use crate::cql::conditions::BoundCondition;
-use crate::cql::expr::Env;
+use crate::cql::expr::{Env, Expr};
 use crate::cql::parser::not_modelled;
 use crate::cql::relations::{self, Rel, StatementKind, Test};
 use crate::cql::row::clustering_key;
@@ -29,6 +30,25 @@ pub enum Target {
     Partition,
 }
 
+impl Target {
+    /// Whether no row can be meant, as by a range that ends before it begins.
+    fn is_nothing(&self) -> bool {
+        match self {
+            Self::Rows(rows) => rows.is_empty(),
+            Self::Ranges(slices) => slices.is_empty(),
+            Self::Static | Self::Partition => false,
+        }
+    }
+}
+
+/// The partitions that a statement writes. Those of a whole batch are known before any of its rows is.
+#[derive(Debug)]
+pub struct BoundKeys {
+    /// Each as it is stored, and its components.
+    pub keys: Vec<(PartitionKey, Vec<Bytes>)>,
+    json: Option<JsonRow>,
+}
+
 /// A statement with its values, for one partition.
 #[derive(Debug)]
 pub struct BoundWrite {
@@ -42,13 +62,21 @@ pub struct BoundWrite {
     pub target: Target,
     /// Conditions with their values.
     pub conditions: Vec<BoundCondition>,
+    /// The first of the numbers that keep the list elements of one execution apart.
+    pub sequence: u64,
+    /// What it does; of a transaction nobody asks before the conditions hold, so that an error waits until then.
+    pub(super) effects: Result<Effects, ServerError>,
+    pub(super) unix_seconds: i64,
+    pub(super) clock: i64,
+    pub(super) entropy: u64,
+}
+
+/// What a statement does to its rows, when, and for how long.
+#[derive(Clone, Debug)]
+pub struct Effects {
     pub(super) operations: Vec<BoundOperation>,
     pub(super) timestamp: i64,
     pub(super) ttl: u32,
-    pub(super) unix_seconds: i64,
-    pub(super) entropy: u64,
-    /// The first of the numbers that keep the list elements of one execution apart.
-    pub(super) sequence: u64,
 }
 
 /// The longest TTL: twenty years.
@@ -58,67 +86,85 @@ const TTL_MAX: i64 = 630_720_000;
 const EXPIRATION_MAX: i64 = i32::MAX as i64 - 1;
 
 impl ModificationPlan {
-    /// Gives the statement its values: one write per partition.
+    /// Finds the partitions that the statement writes.
+    ///
+    /// # Errors
+    ///
+    /// As Cassandra: keys that are null, empty or too long; JSON that is no row.
+    pub fn bind_keys(&self, env: &Env<'_>) -> Result<BoundKeys, ServerError> {
+        let read = |(expr, default_unset): &(Expr, bool)| json::read_bound(&self.table, env, expr, *default_unset);
+        let json = self.json.as_ref().map(read).transpose()?;
+        let relations = json.as_ref().map_or(&self.relations, |row| &row.relations);
+        let mut keys = Vec::new();
+        for parts in relations::bind_keys(&self.table, relations, env)? {
+            let Some(key) = codec::join_partition_key(&parts) else {
+                return Err(invalid("Key length is longer than maximum of 65535"));
+            };
+            keys.push((key, parts));
+        }
+        Ok(BoundKeys { keys, json })
+    }
+
+    /// Gives the rest of the statement its values: one write per partition; none where no row is meant.
     ///
     /// # Errors
     ///
     /// As Cassandra: null keys, bad TTLs, …
-    pub fn bind(self: &Arc<Self>, env: &Env<'_>, batch_timestamp: Option<i64>) -> Result<Vec<BoundWrite>, ServerError> {
+    pub fn bind(
+        self: &Arc<Self>,
+        bound: BoundKeys,
+        env: &Env<'_>,
+        batch_timestamp: Option<i64>,
+        is_conditional: bool,
+    ) -> Result<Vec<BoundWrite>, ServerError> {
         let table = &self.table;
-        let (tests, json) = match &self.json {
-            Some((expr, default_unset)) => {
-                let (tests, operations) = self.bind_json(env, expr, *default_unset)?;
-                (tests, Some(operations))
-            }
-            None => {
-                relations::check_keys(table, &self.relations, env)?;
-                self.check_bounds(env)?;
-                (relations::bind(table, &self.relations, env)?, None)
-            }
+        self.check_bounds(env)?;
+        let (relations, operations) = match &bound.json {
+            Some(row) => (&row.relations, &row.operations),
+            None => (&self.relations, &self.operations),
         };
-        let no_clustering = !tests.iter().any(|test| match test {
-            Test::Compare(i, ..) | Test::In(i, _) => *i >= table.partition_key_len,
-            Test::Tuple(..) | Test::TupleIn(..) => true,
-            _ => false,
-        });
-        let static_only =
-            self.is_static_only(no_clustering) || self.json.is_some() && no_clustering && table.clustering_len > 0;
+        let tests = relations::bind_rows(table, relations, env)?;
+        let no_clustering = tests.is_empty();
+        let static_only = self.is_static_only(no_clustering);
         let rows = clustering_values(table, &tests);
         let plan = relations::plan(table, tests)?;
         if !plan.tests.is_empty() {
             return Err(invalid(format!("Invalid restrictions in {} statement", self.verb.name())));
         }
         let target = self.target(static_only, no_clustering, rows, plan.slices);
+        if target.is_nothing() {
+            return Ok(Vec::new());
+        }
         let conditions = self.condition.bind(table, env)?;
+        let mut effects = self.effects(operations, &target, env, batch_timestamp);
+        if !is_conditional {
+            effects = Ok(effects?);
+        }
+        let write = |(key, key_parts)| BoundWrite {
+            plan: self.clone(),
+            key,
+            key_parts,
+            target: target.clone(),
+            conditions: conditions.clone(),
+            sequence: 0,
+            effects: effects.clone(),
+            unix_seconds: env.options.unix_seconds,
+            clock: env.options.clock,
+            entropy: env.options.entropy,
+        };
+        Ok(bound.keys.into_iter().map(write).collect())
+    }
+
+    fn effects(
+        &self,
+        operations: &[Operation],
+        target: &Target,
+        env: &Env<'_>,
+        batch_timestamp: Option<i64>,
+    ) -> Result<Effects, ServerError> {
         let timestamp = self.timestamp(env, batch_timestamp)?;
         let ttl = self.time_to_live(env)?;
-        let operations = match json {
-            Some(operations) => operations,
-            None => self.bind_operations(env, &target)?,
-        };
-        let partitions = plan.partitions.unwrap_or_default();
-        let mut writes = Vec::new();
-        for key_parts in partitions {
-            let Some(key) = codec::join_partition_key(&key_parts) else {
-                return Err(invalid("Key length is longer than maximum of 65535"));
-            };
-            // Room for the elements of all list operations of this write.
-            let sequence = env.sequence() * 1000;
-            writes.push(BoundWrite {
-                plan: self.clone(),
-                key,
-                key_parts,
-                target: target.clone(),
-                conditions: conditions.clone(),
-                operations: operations.clone(),
-                timestamp,
-                ttl,
-                unix_seconds: env.options.unix_seconds,
-                entropy: env.options.entropy,
-                sequence,
-            });
-        }
-        Ok(writes)
+        Ok(Effects { operations: self.bind_operations(operations, env, target)?, timestamp, ttl })
     }
 
     /// A deletion of rows up to null is taken, and then fails on the replicas.
@@ -133,20 +179,25 @@ impl ModificationPlan {
         Ok(())
     }
 
-    fn bind_operations(&self, env: &Env<'_>, target: &Target) -> Result<Vec<BoundOperation>, ServerError> {
+    fn bind_operations(
+        &self,
+        operations: &[Operation],
+        env: &Env<'_>,
+        target: &Target,
+    ) -> Result<Vec<BoundOperation>, ServerError> {
         let names_no_rows = match target {
             Target::Ranges(slices) => !slices.is_empty(),
             Target::Partition => true,
             Target::Static | Target::Rows(_) => false,
         };
-        if self.verb == StatementKind::Delete && names_no_rows && !self.operations.is_empty() {
+        if self.verb == StatementKind::Delete && names_no_rows && !operations.is_empty() {
             return Err(invalid("Range deletions are not supported for specific columns"));
         }
-        let mut operations = Vec::new();
-        for operation in &self.operations {
-            operations.extend(bind_operation(&self.table, operation, env)?);
+        let mut bound = Vec::new();
+        for operation in operations {
+            bound.extend(bind_operation(&self.table, operation, env)?);
         }
-        Ok(operations)
+        Ok(bound)
     }
 
     fn timestamp(&self, env: &Env<'_>, of_batch: Option<i64>) -> Result<i64, ServerError> {

@@ -6,7 +6,7 @@ mod json;
 mod operations;
 
 pub use apply::merge_increments;
-pub use bind::{BoundWrite, Target};
+pub use bind::{BoundKeys, BoundWrite, Target};
 pub use operations::Operation;
 
 use super::ast::{If, InsertValues, Modification, ModificationKind, Op, Using};
@@ -37,6 +37,7 @@ pub struct ModificationPlan {
     pub has_key_in: bool,
     /// Whether clustering columns are restricted by IN.
     pub has_clustering_in: bool,
+    /// The marker that a whole row comes by as JSON, and whether what the text leaves out stays as it is.
     json: Option<(Expr, bool)>,
     ttl: Option<Expr>,
     timestamp: Option<Expr>,
@@ -88,8 +89,17 @@ pub fn check(
             StatementKind::Insert
         }
         ModificationKind::Insert(InsertValues::Json { text, default_unset }) => {
-            let expr = checker.term(text, &Receiver::new("[json]", &CqlType::Text))?;
-            json = Some((expr, *default_unset));
+            if table.is_counter {
+                return Err(invalid("INSERT statements are not allowed on counter tables, use UPDATE instead"));
+            }
+            match checker.term(text, &Receiver::new("[json]", &CqlType::Text))? {
+                // What is written out is read at once.
+                Expr::Const(Some(written)) => {
+                    let row = json::read(table, &written, *default_unset)?;
+                    (relations, operations) = (row.relations, row.operations);
+                }
+                marker => json = Some((marker, *default_unset)),
+            }
             StatementKind::Insert
         }
         ModificationKind::Update(assignments) => {

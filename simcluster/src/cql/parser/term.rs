@@ -249,7 +249,8 @@ impl Parser<'_> {
         let start = self.at;
         self.next();
         let markers = self.markers.len();
-        if matches!(self.peek(), Kind::Word(_))
+        // `true` and `false` are no names of types.
+        if matches!(self.peek(), Kind::Word(word) if word != "true" && word != "false")
             && let Ok(type_name) = self.type_name()
             && self.eat(")")
             && let Ok(inner) = self.simple_term()

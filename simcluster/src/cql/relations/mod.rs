@@ -119,15 +119,28 @@ pub fn bind(table: &Table, relations: &[Rel], env: &Env<'_>) -> Result<Vec<Test>
     Ok(tests)
 }
 
-/// Refuses the keys of a write that cannot be; Cassandra does so before it looks at anything else.
+/// The components of the partition keys that a write names, in the order of their type.
 ///
 /// # Errors
 ///
 /// As [`bind`]; and keys that are empty or too long.
-pub fn check_keys(table: &Table, relations: &[Rel], env: &Env<'_>) -> Result<(), ServerError> {
-    let keys = relations.iter().filter(|relation| place(table, relation) < table.partition_key_len);
-    let keys: Vec<Rel> = keys.cloned().collect();
-    plan::partition_keys(table, &bind(table, &keys, env)?).map(|_| ())
+pub fn bind_keys(table: &Table, relations: &[Rel], env: &Env<'_>) -> Result<Vec<Vec<Bytes>>, ServerError> {
+    let keys: Vec<Rel> = relations.iter().filter(|relation| is_of_key(table, relation)).cloned().collect();
+    Ok(plan::partition_keys(table, &bind(table, &keys, env)?)?.unwrap_or_default())
+}
+
+/// Gives the relations on the rows of a partition their values.
+///
+/// # Errors
+///
+/// As [`bind`].
+pub fn bind_rows(table: &Table, relations: &[Rel], env: &Env<'_>) -> Result<Vec<Test>, ServerError> {
+    let rows: Vec<Rel> = relations.iter().filter(|relation| !is_of_key(table, relation)).cloned().collect();
+    bind(table, &rows, env)
+}
+
+fn is_of_key(table: &Table, relation: &Rel) -> bool {
+    place(table, relation) < table.partition_key_len
 }
 
 /// Key columns get their values first, in their order, and then all others.

@@ -166,11 +166,12 @@ fn clause(built: Vec<Built>, selectors: &[(Selector, Option<String>)], is_json: 
 /// As Cassandra.
 pub fn check(checker: &mut Checker<'_>, table: &Arc<Table>, select: &Select) -> Result<SelectPlan, ServerError> {
     let mut builder = Builder::new(checker);
-    // What is wrong with WHERE is said before what is wrong with functions and types of selectors.
+    // What is wrong with WHERE is said before what is wrong with selectors, but for those that had to be looked at to
+    // know whether only static columns are selected.
     let clause = match &select.selectors {
         None => Ok(everything(&mut builder, table)),
         Some(selectors) => {
-            builder.check_columns(selectors)?;
+            builder.check_statics(selectors)?;
             builder.clause(selectors).map(|built| clause(built, selectors, select.is_json))
         }
     };

@@ -68,28 +68,6 @@ impl Argument for Chosen<'_> {
     }
 }
 
-/// Checks that a selector names columns of the table: what else is wrong with it is said after what is wrong with WHERE.
-///
-/// # Errors
-///
-/// The column that the table does not have.
-pub(super) fn check_columns(checker: &Checker<'_>, selector: &Selector) -> Result<(), ServerError> {
-    match selector {
-        Selector::Column(name) => column(checker, name).map(drop),
-        Selector::Meta(_, of)
-        | Selector::Cast(of, _)
-        | Selector::Field(of, _)
-        | Selector::Element(of, _)
-        | Selector::Slice(of, ..)
-        | Selector::Hint(_, of) => check_columns(checker, of),
-        Selector::Call(_, parts) | Selector::List(parts) | Selector::Set(parts) | Selector::Tuple(parts) => {
-            parts.iter().try_for_each(|part| check_columns(checker, part))
-        }
-        // The keys of entries may be names of fields.
-        Selector::CountRows | Selector::Entries(_) | Selector::Term(_) => Ok(()),
-    }
-}
-
 /// Finds the columns and functions of a selector.
 ///
 /// # Errors
@@ -127,6 +105,24 @@ pub(super) fn prepare(checker: &Checker<'_>, selector: &Selector) -> Result<Sele
         Selector::Tuple(items) => Selectable::Tuple(each(items)?),
         Selector::Term(term) => Selectable::Term(term.clone()),
     })
+}
+
+/// The columns that a selector names.
+pub(super) fn named_columns(selector: &Selector) -> Vec<&str> {
+    match selector {
+        Selector::Column(name) => vec![name],
+        Selector::Meta(_, of)
+        | Selector::Cast(of, _)
+        | Selector::Field(of, _)
+        | Selector::Element(of, _)
+        | Selector::Slice(of, ..)
+        | Selector::Hint(_, of) => named_columns(of),
+        Selector::Call(_, parts) | Selector::List(parts) | Selector::Set(parts) | Selector::Tuple(parts) => {
+            parts.iter().flat_map(named_columns).collect()
+        }
+        Selector::Entries(entries) => entries.iter().flat_map(|(_, value)| named_columns(value)).collect(),
+        Selector::CountRows | Selector::Term(_) => Vec::new(),
+    }
 }
 
 fn column(checker: &Checker<'_>, name: &str) -> Result<usize, ServerError> {

@@ -2,7 +2,7 @@
 //!
 //! Two selectors of the same column share one input, so a row's value is taken once.
 
-use super::selectable::{Chosen, Selectable, check_columns, find_field, prepare, range};
+use super::selectable::{Chosen, Selectable, find_field, named_columns, prepare, range};
 use super::{Input, Meta, Selected, invalid};
 use crate::cql::ast::{Name, Selector, Term};
 use crate::cql::expr::{Expr, Receiver};
@@ -53,9 +53,25 @@ impl<'a, 'b> Builder<'a, 'b> {
         Selected::Input(place)
     }
 
-    /// Checks that the columns of a clause exist.
-    pub(super) fn check_columns(&self, selectors: &[(Selector, Option<String>)]) -> Result<(), ServerError> {
-        selectors.iter().try_for_each(|(selector, _)| check_columns(self.checker, selector))
+    /// Finds the columns and functions of selectors until it is known whether a table's static columns are all that
+    /// is selected; of a table without such columns nobody asks that.
+    pub(super) fn check_statics(&self, selectors: &[(Selector, Option<String>)]) -> Result<(), ServerError> {
+        let table = self.checker.table;
+        if !table.columns.iter().any(|column| column.kind == ColumnKind::Static) {
+            return Ok(());
+        }
+        let (mut has_static, mut has_other) = (false, false);
+        for (selector, _) in selectors {
+            prepare(self.checker, selector)?;
+            for column in named_columns(selector).iter().filter_map(|name| table.column(name)) {
+                has_static |= column.kind == ColumnKind::Static;
+                has_other |= !matches!(column.kind, ColumnKind::Static | ColumnKind::PartitionKey);
+            }
+            if has_static && has_other {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Builds all selectors of a clause: first their functions are found, then they are given their types.

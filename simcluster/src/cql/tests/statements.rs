@@ -216,9 +216,75 @@ fn the_first_statement_of_another_partition_ends_a_conditional_batch() {
 }
 
 #[test]
-fn what_is_wrong_with_where_is_said_after_unknown_columns_and_before_unfit_functions() {
+fn what_is_wrong_with_where_is_said_before_what_is_wrong_with_selectors_unless_the_table_has_statics() {
     let mut lab = table();
     assert!(lab.refused("SELECT nosuch FROM t WHERE v = 1").starts_with("Undefined column name nosuch"));
-    assert!(lab.refused("SELECT sum(m) FROM t WHERE v = 1").starts_with("Cannot execute this query as it might"));
-    assert!(lab.refused("SELECT sum(m) FROM t WHERE k = 1").starts_with("Invalid call to function sum"));
+    assert!(lab.refused("SELECT sum(m) FROM t WHERE v = 1").starts_with("Invalid call to function sum"));
+    // Once a static and another column are found, nobody looks further.
+    assert!(lab.refused("SELECT s, v, sum(m) FROM t WHERE v = 1").starts_with("Cannot execute this query as it might"));
+    lab.run("CREATE TABLE plain (k int PRIMARY KEY, v int, m map<int, int>)");
+    for selector in ["nosuch", "sum(m)"] {
+        let refusal = lab.refused(&format!("SELECT {selector} FROM plain WHERE v = 1"));
+        assert!(refusal.starts_with("Cannot execute this query as it might"), "{selector}");
+    }
+}
+
+#[test]
+fn the_partitions_of_a_batch_are_found_before_the_rows_of_its_statements() {
+    let mut lab = Lab::new();
+    lab.run("CREATE TABLE u (k text, c int, v int, PRIMARY KEY (k, c))");
+    let batch = "BEGIN BATCH INSERT INTO u (k, c) VALUES ('a', null); INSERT INTO u (k, c) VALUES ('', 1); APPLY BATCH";
+    assert_eq!(lab.refused(batch), "Key may not be empty");
+    assert_eq!(lab.refused("INSERT INTO u JSON '{\"k\": \"\", \"c\": null}'"), "Key may not be empty");
+}
+
+#[test]
+fn json_that_is_written_out_is_read_before_the_statements_after_it() {
+    let mut lab = table();
+    let batch = "BEGIN BATCH INSERT INTO t JSON '{\"k\": 1, \"nosuch\": 2}'; INSERT INTO t (k, c, nosuch) VALUES (1, 1, 1); APPLY BATCH";
+    assert_eq!(lab.refused(batch), "JSON values map contains unrecognized column: nosuch");
+}
+
+#[test]
+fn a_transaction_refuses_in_before_it_asks_for_the_values_of_rows() {
+    let mut lab = Lab::new();
+    lab.run("CREATE TABLE u (k int, c int, d int, v int, PRIMARY KEY (k, c, d))");
+    assert_eq!(
+        lab.refused("DELETE v FROM u WHERE k = 1 AND c IN (1, 2) AND d = null IF EXISTS"),
+        "IN on the clustering key columns is not supported with conditional deletions"
+    );
+    let batch = "BEGIN BATCH INSERT INTO u (k, c, d) VALUES (1, 1, 1); UPDATE u SET v = 1 WHERE k = 2 AND c = null AND d = 1 IF v = 1; APPLY BATCH";
+    assert_eq!(lab.refused(batch), "Batch with conditions cannot span multiple partitions");
+}
+
+#[test]
+fn what_is_prepended_comes_before_all_that_was_prepended_earlier_whatever_its_timestamp() {
+    let mut lab = table();
+    let prepend = |value: u8| format!("UPDATE t USING TIMESTAMP 5 SET l = [{value}, 0] + l WHERE k = 1 AND c = 1; ");
+    lab.run(&format!("BEGIN BATCH {}{}APPLY BATCH", prepend(1), prepend(2)));
+    lab.run("UPDATE t USING TIMESTAMP 2 SET l = l + [7] WHERE k = 1 AND c = 1");
+    lab.run("UPDATE t USING TIMESTAMP 1 SET l = [3] + l WHERE k = 1 AND c = 1");
+    assert_eq!(lab.rows("SELECT to_json(l) FROM t"), ["[3, 2, 0, 1, 0, 7]"]);
+}
+
+#[test]
+fn an_element_may_be_set_that_the_same_statement_adds() {
+    let mut lab = table();
+    lab.run("UPDATE t SET l = [5, 6] + l, l[0] = 7 WHERE k = 1 AND c = 1");
+    assert_eq!(lab.rows("SELECT to_json(l) FROM t"), ["[7, 6]"]);
+    let late = "UPDATE t SET l = [5] + l, l[3] = 7 WHERE k = 1 AND c = 2";
+    assert_eq!(lab.refused(late), "List index 3 out of bound, list has size 1");
+}
+
+#[test]
+fn boolean_constants_in_parentheses_are_no_types() {
+    let mut lab = Lab::new();
+    lab.run("CREATE TABLE u (k int, c boolean, PRIMARY KEY (k, c))");
+    lab.run("INSERT INTO u (k, c) VALUES (1, false)");
+    assert_eq!(lab.rows("SELECT c FROM u WHERE k = 1 AND (c) <= (false) GROUP BY k LIMIT 1"), ["false"]);
+}
+
+#[test]
+fn an_index_on_a_missing_table_names_it_without_its_keyspace() {
+    assert_eq!(Lab::new().refused("CREATE INDEX i ON nosuch (v)"), "Table 'nosuch' doesn't exist");
 }
