@@ -49,8 +49,8 @@ pub use execution::{Explanation, MetricsSnapshot, PlannedNode, RequestKind, Requ
 pub use pool::NodeState;
 pub use protocol::{BatchType, Consistency, ProtocolVersion, SerialConsistency};
 pub use session::{
-    Applied, BatchQuery, CloseReport, NodeMetrics, NodeStatus, Page, Pages, PagingState, Query, QueryResult,
-    QueryTrace, RowStream, Session, SessionBuilder, TraceEvent,
+    Applied, BatchQuery, CloseReport, NodeMetrics, NodeStatus, Page, Pages, PagingState, PrepareOptions, Query,
+    QueryResult, QueryTrace, RowStream, Session, SessionBuilder, TraceEvent,
 };
 pub use statement::{PreparedStatement, Profile, Statement};
 pub use topology::ClusterSnapshot;

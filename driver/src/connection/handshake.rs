@@ -319,6 +319,19 @@ mod tests {
     }
 
     #[test]
+    fn startup_names_driver_version_and_application() {
+        let mut config = config(ProtocolVersion::V4);
+        config.application_name = Some("iliad".to_owned());
+        let mut handshake = Handshake::new(&config);
+        handshake.first_request().unwrap();
+        let startup = sent(handshake.handle_answer(&received(4, 6, SUPPORTED)).unwrap());
+        for part in ["CQL_VERSION", "DRIVER_NAME", DRIVER_NAME, "DRIVER_VERSION", DRIVER_VERSION, "iliad"] {
+            assert!(startup.windows(part.len()).any(|window| window == part.as_bytes()), "{part}");
+        }
+        assert!(!startup.windows(3).any(|window| window == b"lz4"), "compression was not asked for");
+    }
+
+    #[test]
     fn a_version_the_node_lacks_is_told_apart_from_other_errors() {
         let config = config(ProtocolVersion::V5);
         let message = "Invalid or unsupported protocol version (5); supported versions are (3/v3, 4/v4)";

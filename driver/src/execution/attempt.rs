@@ -1,5 +1,6 @@
 //! One attempt: the request sent to one coordinator, prepared there again if the coordinator asks for it.
 
+use bytes::Bytes;
 use tracing::debug;
 
 use super::error::{AttemptKind, ErrorKind};
@@ -138,7 +139,8 @@ impl Executor {
         trial: &Trial,
         mut setback: Setback,
     ) -> Result<Answer, Box<Failed>> {
-        let mut repreparations = 0;
+        // How often each statement was prepared again, by its id.
+        let mut repreparations: Vec<(Bytes, u32)> = Vec::new();
         loop {
             let error = match setback {
                 Setback::Failed(failed) => return Err(failed),
@@ -152,11 +154,10 @@ impl Executor {
                 let failure = (AttemptFailure::InvalidRequest, server_error_kind(*error));
                 return Err(trial.failed(AttemptKind::Request, false, failure));
             };
-            if repreparations == REPREPARATIONS_MAX {
+            if is_spent(&mut repreparations, &statement.state().id) {
                 let failure = (AttemptFailure::IsBootstrapping, ErrorKind::RepreparationLimit);
                 return Err(trial.failed(AttemptKind::Reprepare, false, failure));
             }
-            repreparations += 1;
             Metrics::count(&self.metrics.repreparations);
             debug!(host_id = %job.node(trial.index).host_id, "preparing a forgotten statement again");
             if !is_planted("P12-executed-again-without-preparing") {
@@ -178,6 +179,17 @@ impl Executor {
     }
 }
 
+/// Counts one more preparation of a statement; true if it has had all that an attempt allows.
+fn is_spent(repreparations: &mut Vec<(Bytes, u32)>, id: &Bytes) -> bool {
+    let position = repreparations.iter().position(|(known, _)| known == id).unwrap_or_else(|| {
+        repreparations.push((id.clone(), 0));
+        repreparations.len() - 1
+    });
+    let count = &mut repreparations[position].1;
+    *count += 1;
+    *count > REPREPARATIONS_MAX
+}
+
 /// The coordinator answered with an error.
 #[cold]
 fn refused(trial: &Trial, error: Box<ServerError>) -> Setback {
@@ -197,7 +209,7 @@ fn answer(job: &Job<'_>, trial: &Trial, mut decoded: DecodedResponse, sent_with:
             // Id and columns change together, and this very answer is read with the new columns.
             statement.set_state(PreparedState {
                 // Copied, because the answer's buffer must not live as long as the statement.
-                result_metadata_id: Some(bytes::Bytes::copy_from_slice(new_id)),
+                result_metadata_id: Some(Bytes::copy_from_slice(new_id)),
                 result_columns: rows.metadata.columns.clone(),
                 ..PreparedState::clone(known)
             });

@@ -312,7 +312,11 @@ impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unavailable { required, alive } => {
-                write!(f, "too few live replicas: {required} needed, {alive} alive")
+                write!(
+                    f,
+                    "too few live replicas, {required} needed and {alive} alive: wait for nodes to come back, or ask for a \
+                     level that fewer can satisfy"
+                )
             }
             Self::ReadTimeout { received, block_for, data_present } => {
                 let data = if *data_present { "with" } else { "without" };
@@ -380,7 +384,7 @@ impl fmt::Display for ErrorKind {
             Self::NotRows => f.write_str("the statement returns no rows: end the call with execute()"),
             Self::RowCount(0) => f.write_str("exactly one row was expected and none was returned: use optional()"),
             Self::RowCount(_) => f.write_str("at most one row was expected and more were returned: use all()"),
-            Self::SessionClosed => f.write_str("the session is closed"),
+            Self::SessionClosed => f.write_str("the session is closed: connect another one"),
             Self::Configuration(message) => f.write_str(message),
             Self::NoContactPoint(message) => {
                 write!(f, "no contact point could be used, check addresses and that Cassandra is running: {message}")

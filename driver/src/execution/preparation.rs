@@ -26,6 +26,7 @@ use crate::pool::{ConnectionFactory, WarmUp};
 use crate::protocol::ProtocolVersion;
 use crate::protocol::request::{EnvelopeOptions, Prepare};
 use crate::protocol::response::{Message, ResultBody};
+use crate::statement::PreparedStatement;
 
 /// How statements get to nodes that have not met them.
 #[derive(Debug, Clone, Copy)]
@@ -43,13 +44,12 @@ const LAGGARD_LIMIT: Duration = Duration::from_secs(5);
 /// PREPAREs sent to a node that comes up before its first answer.
 const WARM_UP_PARALLEL: usize = 100;
 
-/// Prepares `text` on the other nodes of the data centre. Waits for them up to the limit; those that need longer
+/// Prepares a statement on the other nodes of the data centre. Waits for them up to the limit; those that need longer
 /// finish in the background.
 pub(crate) async fn prepare_on_others(
     view: &ClusterView,
     settings: PreparationSettings,
-    text: &Arc<str>,
-    id: &Bytes,
+    statement: &PreparedStatement,
     prepared_on: Uuid,
     background: &Background,
 ) {
@@ -64,10 +64,11 @@ pub(crate) async fn prepare_on_others(
         .filter_map(|((node, _), pool)| Some((node.host_id, pool.as_ref()?.pick()?)));
     let mut all = All(others
         .map(|(host_id, connection)| -> BoxFuture<'static, ()> {
-            let (text, id) = (Arc::clone(text), id.clone());
+            let statement = statement.clone();
             Box::pin(async move {
-                let prepared = prepare_on(&connection, &text, None, deadline).await;
-                if prepared.is_some_and(|prepared| prepared != id) {
+                let keyspace = statement.preparation().named_keyspace();
+                let prepared = prepare_on(&connection, &statement, keyspace, deadline).await;
+                if prepared.is_some_and(|prepared| prepared != statement.first_state().id) {
                     warn!(%host_id, "another id for a prepared statement: is the keyspace being changed with USE?");
                 }
             })
@@ -80,12 +81,27 @@ pub(crate) async fn prepare_on_others(
 }
 
 /// Prepares a statement on one node; the id if it worked.
-async fn prepare_on(connection: &Connection, text: &str, keyspace: Option<&str>, deadline: Instant) -> Option<Bytes> {
-    let prepare = Prepare { text, keyspace, options: EnvelopeOptions::default() };
+async fn prepare_on(
+    connection: &Connection,
+    statement: &PreparedStatement,
+    keyspace: Option<&str>,
+    deadline: Instant,
+) -> Option<Bytes> {
+    let prepare = prepare_again(statement, keyspace);
     let response = connection.call(&prepare, Some(deadline)).await.ok()?;
     match response.response.decode().ok()?.message {
         Message::Result(ResultBody::Prepared(prepared)) => Some(prepared.id),
         _ => None,
+    }
+}
+
+/// The PREPARE of a statement that was prepared before.
+pub(super) fn prepare_again<'a>(statement: &'a PreparedStatement, keyspace: Option<&'a str>) -> Prepare<'a> {
+    let custom_payload = statement.preparation().custom_payload.as_deref();
+    Prepare {
+        text: statement.text(),
+        keyspace,
+        options: EnvelopeOptions { custom_payload, ..EnvelopeOptions::default() },
     }
 }
 
@@ -101,20 +117,20 @@ impl WarmUp for WarmUpStatements {
         let mut statements = self.cache.statements();
         statements.truncate(self.settings.warm_up_max);
         let has_keyspaces = connection.version() >= ProtocolVersion::V5;
-        let current = self.factory.keyspace();
+        let current: Option<Arc<str>> = self.factory.keyspace().map(Arc::from);
         // Before v5 a connection prepares in its own keyspace only: in another one the id would be another.
-        statements.retain(|statement| has_keyspaces || statement.keyspace().map(|name| &**name) == current.as_deref());
+        statements.retain(|statement| has_keyspaces || statement.preparation().keyspace == current);
         if statements.is_empty() {
             return None;
         }
         Some(Box::pin(async move {
             let deadline = Instant::now() + LAGGARD_LIMIT;
             for group in statements.chunks(WARM_UP_PARALLEL) {
-                let prepare = |statement: &crate::statement::PreparedStatement| -> BoxFuture<'static, ()> {
+                let prepare = |statement: &PreparedStatement| -> BoxFuture<'static, ()> {
                     let (connection, statement) = (connection.clone(), statement.clone());
                     Box::pin(async move {
-                        let keyspace = statement.keyspace().filter(|_| has_keyspaces).map(|name| &**name);
-                        prepare_on(&connection, statement.text(), keyspace, deadline).await;
+                        let keyspace = statement.preparation().keyspace.as_deref().filter(|_| has_keyspaces);
+                        prepare_on(&connection, &statement, keyspace, deadline).await;
                     })
                 };
                 All(group.iter().map(prepare).collect()).await;

@@ -11,11 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::error::Result;
-use crate::statement::PreparedStatement;
+use crate::statement::{Preparation, PreparedStatement};
 
-type Key = (Option<Arc<str>>, Arc<str>);
-
-/// Prepared statements by the keyspace that was current and their text.
+/// Prepared statements by what they were prepared from.
 pub(crate) struct PreparedCache {
     capacity: usize,
     inner: Mutex<Inner>,
@@ -23,11 +21,11 @@ pub(crate) struct PreparedCache {
 
 #[derive(Default)]
 struct Inner {
-    entries: BTreeMap<Key, Entry>,
+    entries: BTreeMap<Preparation, Entry>,
     /// The keys of all entries, by their last use.
-    by_use: BTreeMap<u64, Key>,
+    by_use: BTreeMap<u64, Preparation>,
     uses: u64,
-    running: BTreeMap<Key, Arc<Running>>,
+    running: BTreeMap<Preparation, Arc<Running>>,
 }
 
 struct Entry {
@@ -66,13 +64,11 @@ impl PreparedCache {
     /// Those of `prepare`, also if another caller ran it. Failures are not kept.
     pub(crate) async fn get_or_prepare(
         &self,
-        keyspace: Option<Arc<str>>,
-        text: &Arc<str>,
+        key: &Preparation,
         prepare: impl AsyncFnOnce() -> Result<PreparedStatement>,
     ) -> Result<PreparedStatement> {
-        let key = (keyspace, Arc::clone(text));
         let running = loop {
-            match self.part(&key) {
+            match self.part(key) {
                 Part::Known(statement) => return Ok(statement),
                 Part::Lead(running) => break running,
                 Part::Follow(running) => {
@@ -82,7 +78,7 @@ impl PreparedCache {
                 }
             }
         };
-        let lead = Lead { cache: self, key: &key, running: &running };
+        let lead = Lead { cache: self, key, running: &running };
         let outcome = prepare().await;
         if let Ok(statement) = &outcome {
             self.insert(key.clone(), statement.clone());
@@ -93,7 +89,7 @@ impl PreparedCache {
         outcome
     }
 
-    fn part(&self, key: &Key) -> Part {
+    fn part(&self, key: &Preparation) -> Part {
         let mut inner = self.lock();
         if let Some(statement) = inner.get(key) {
             return Part::Known(statement);
@@ -106,7 +102,7 @@ impl PreparedCache {
         Part::Lead(running)
     }
 
-    fn insert(&self, key: Key, statement: PreparedStatement) {
+    fn insert(&self, key: Preparation, statement: PreparedStatement) {
         let mut inner = self.lock();
         inner.uses += 1;
         let last_use = inner.uses;
@@ -144,7 +140,7 @@ impl PreparedCache {
 }
 
 impl Inner {
-    fn get(&mut self, key: &Key) -> Option<PreparedStatement> {
+    fn get(&mut self, key: &Preparation) -> Option<PreparedStatement> {
         let entry = self.entries.get_mut(key)?;
         self.uses += 1;
         if let Some(key) = self.by_use.remove(&entry.last_use) {
@@ -185,7 +181,7 @@ fn duplicate(outcome: &Result<PreparedStatement>) -> Result<PreparedStatement> {
 /// Ends the wait of the followers, also when the leader's future is dropped.
 struct Lead<'a> {
     cache: &'a PreparedCache,
-    key: &'a Key,
+    key: &'a Preparation,
     running: &'a Running,
 }
 
@@ -207,6 +203,10 @@ mod tests {
     use crate::execution::{Error, ErrorKind};
     use crate::statement::PreparedState;
 
+    fn of(text: &str) -> Preparation {
+        Preparation::new(text.into(), None)
+    }
+
     fn statement(text: &str) -> PreparedStatement {
         let state = PreparedState {
             id: bytes::Bytes::new(),
@@ -217,7 +217,7 @@ mod tests {
             routing: None,
             is_counter: false,
         };
-        PreparedStatement::new(text.into(), None, state)
+        PreparedStatement::new(of(text), state)
     }
 
     /// Asks for `text`; true if it had to be prepared.
@@ -227,7 +227,7 @@ mod tests {
             is_anew = true;
             Ok(statement(text))
         };
-        cache.get_or_prepare(keyspace.map(Arc::from), &text.into(), prepare).await.unwrap();
+        cache.get_or_prepare(&Preparation::new(text.into(), keyspace.map(Arc::from)), prepare).await.unwrap();
         is_anew
     }
 
@@ -259,9 +259,9 @@ mod tests {
     #[tokio::test]
     async fn callers_at_the_same_time_share_one_preparation() {
         let (cache, count, gate) = (PreparedCache::new(9), AtomicU32::new(0), Notify::new());
-        let text: Arc<str> = "text".into();
+        let text = of("text");
         let one = || {
-            cache.get_or_prepare(None, &text, async || {
+            cache.get_or_prepare(&text, async || {
                 count.fetch_add(1, Ordering::Relaxed);
                 gate.notified().await;
                 Ok(statement("text"))
@@ -281,14 +281,14 @@ mod tests {
     #[tokio::test]
     async fn failure_is_shared_by_those_who_wait_and_then_forgotten() {
         let cache = PreparedCache::new(9);
-        let text: Arc<str> = "text".into();
+        let text = of("text");
         let fail = async || {
             tokio::task::yield_now().await;
             Err(Error::not_sent(ErrorKind::Syntax("no".to_owned())))
         };
         let (first, second) = tokio::join!(
-            cache.get_or_prepare(None, &text, fail),
-            cache.get_or_prepare(None, &text, async || { panic!("a follower prepares") })
+            cache.get_or_prepare(&text, fail),
+            cache.get_or_prepare(&text, async || { panic!("a follower prepares") })
         );
 
         assert_eq!(first.unwrap_err().kind(), second.unwrap_err().kind());
@@ -298,9 +298,9 @@ mod tests {
     #[tokio::test]
     async fn another_caller_takes_the_place_of_one_that_gives_up() {
         let cache = PreparedCache::new(9);
-        let text: Arc<str> = "text".into();
+        let text = of("text");
         {
-            let mut leader = pin!(cache.get_or_prepare(None, &text, async || std::future::pending().await));
+            let mut leader = pin!(cache.get_or_prepare(&text, async || std::future::pending().await));
             let mut follower = pin!(is_prepared_anew(&cache, None, "text"));
             let polled = poll_fn(|cx| Poll::Ready((leader.as_mut().poll(cx), follower.as_mut().poll(cx)))).await;
             assert!(polled.0.is_pending() && polled.1.is_pending());
@@ -308,15 +308,15 @@ mod tests {
 
         assert!(is_prepared_anew(&cache, None, "text").await);
 
-        let mut leader = Box::pin(cache.get_or_prepare(None, &text, async || panic!("it is known")));
+        let mut leader = Box::pin(cache.get_or_prepare(&text, async || panic!("it is known")));
         assert!(poll_fn(|cx| Poll::Ready(leader.as_mut().poll(cx))).await.is_ready());
     }
 
     #[tokio::test]
     async fn waiting_caller_prepares_when_the_leader_is_dropped() {
         let cache = PreparedCache::new(9);
-        let text: Arc<str> = "text".into();
-        let mut leader = Box::pin(cache.get_or_prepare(None, &text, async || std::future::pending().await));
+        let text = of("text");
+        let mut leader = Box::pin(cache.get_or_prepare(&text, async || std::future::pending().await));
         let mut follower = pin!(is_prepared_anew(&cache, None, "text"));
         let polled = poll_fn(|cx| Poll::Ready((leader.as_mut().poll(cx).is_ready(), follower.as_mut().poll(cx)))).await;
         assert!(!polled.0 && polled.1.is_pending());
@@ -324,5 +324,22 @@ mod tests {
         drop(leader);
 
         assert!(follower.await);
+    }
+
+    #[tokio::test]
+    async fn statements_are_told_apart_by_text_keyspace_and_payload() {
+        let cache = PreparedCache::new(9);
+        let plain = of("a");
+        let named = Preparation { is_keyspace_named: true, ..Preparation::new("a".into(), Some("k".into())) };
+        let payload = |byte: u8| {
+            let payload = BTreeMap::from([("key".to_owned(), bytes::Bytes::from(vec![byte]))]);
+            Preparation { custom_payload: Some(Arc::new(payload)), ..of("a") }
+        };
+        for _ in 0..2 {
+            for preparation in [&plain, &of("b"), &named, &payload(1), &payload(2)] {
+                cache.get_or_prepare(preparation, async || Ok(statement("a"))).await.unwrap();
+            }
+        }
+        assert_eq!(cache.statements().len(), 5);
     }
 }

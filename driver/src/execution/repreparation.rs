@@ -2,24 +2,25 @@
 //!
 //! # Invariants
 //!
-//! - At most [`REPREPARATIONS_MAX`] times per attempt: a cache that is too small must not become an endless loop.
+//! - At most [`REPREPARATIONS_MAX`] times per statement and attempt: a cache that is too small must not become an endless
+//!   loop, and a batch of many statements that a coordinator has forgotten must not fail for their number.
 //! - The statement keeps its identity: another id means another statement.
 
 use std::sync::Arc;
 
 use super::error::ErrorKind;
 use super::failure::{call_failure, server_error_kind, server_failure};
+use super::preparation::prepare_again;
 use crate::connection::Connection;
 use crate::control::ClusterView;
 use crate::env::Instant;
 use crate::policy::AttemptFailure;
 use crate::protocol::ProtocolVersion;
-use crate::protocol::request::{EnvelopeOptions, Prepare};
 use crate::protocol::response::{Message, Prepared, ResultBody};
 use crate::statement::{PreparedState, PreparedStatement, Routing};
 use crate::value::{ColumnSpec, CqlType, NativeType};
 
-/// How often one attempt prepares before it gives up.
+/// How often one attempt prepares the same statement before it gives up.
 pub(super) const REPREPARATIONS_MAX: u32 = 3;
 
 /// Turns the answer to PREPARE into what the driver keeps.
@@ -64,12 +65,8 @@ pub(super) async fn reprepare(
     deadline: Instant,
 ) -> Result<(), (AttemptFailure, ErrorKind)> {
     // The application may have changed the keyspace since; only v5 can say which one was meant.
-    let keyspace = statement.keyspace().filter(|_| connection.version() >= ProtocolVersion::V5);
-    let prepare = Prepare {
-        text: statement.text(),
-        keyspace: keyspace.map(|keyspace| &**keyspace),
-        options: EnvelopeOptions::default(),
-    };
+    let keyspace = statement.preparation().keyspace.as_deref();
+    let prepare = prepare_again(statement, keyspace.filter(|_| connection.version() >= ProtocolVersion::V5));
     // The statement itself was refused as unprepared, so losing this answer leaves nothing behind.
     let harmless = |(failure, kind): (AttemptFailure, ErrorKind)| {
         if failure == AttemptFailure::InvalidRequest {

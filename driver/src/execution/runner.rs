@@ -240,6 +240,7 @@ impl Executor {
             Some(overrides) => overrides.profile().map_err(unknown_profile)?,
             None => None,
         };
+        check_keyspace(work, overrides)?;
         let limit = options.timeout.or(profile.and_then(|profile| profile.timeout)).unwrap_or(defaults.timeout);
         let is_idempotent = options.is_idempotent.or(profile.and_then(|profile| profile.is_idempotent));
         let facts = work.facts(is_idempotent, defaults.is_idempotent);
@@ -308,6 +309,21 @@ impl Executor {
 fn unknown_profile(name: &str) -> Error {
     let message = format!("the session has no profile {name:?}: add it with SessionBuilder::profile");
     Error::not_sent(ErrorKind::Configuration(message))
+}
+
+/// A prepared statement cannot be moved to another keyspace.
+fn check_keyspace(work: &Work<'_>, overrides: Option<&Overrides>) -> Result<()> {
+    let named = overrides.and_then(|overrides| overrides.keyspace.as_deref());
+    let (Work::Execute { statement, .. }, Some(named)) = (work, named) else { return Ok(()) };
+    let prepared_in = statement.preparation().keyspace.as_deref();
+    if prepared_in == Some(named) {
+        return Ok(());
+    }
+    let was = prepared_in.map_or("without a keyspace".to_owned(), |prepared_in| format!("in keyspace {prepared_in:?}"));
+    let message = format!(
+        "the statement was prepared {was}, not in {named:?}: prepare it with PrepareOptions::keyspace, or give its text"
+    );
+    Err(Error::not_sent(ErrorKind::Configuration(message)))
 }
 
 fn pinned(view: &ClusterView, host_id: Uuid) -> Result<NodeIndex> {

@@ -4,7 +4,9 @@ use crate::protocol::request::{
     self, BatchStatement, EncodeRequest, EnvelopeOptions, Execute, Parameters, Prepare, Query, Values,
 };
 use crate::protocol::{BatchType, Consistency, EncodeError, ProtocolVersion, SerialConsistency};
-use crate::statement::{BatchEntry, KnownState, PreparedState, PreparedStatement, StatementOptions, is_conditional};
+use crate::statement::{
+    BatchEntry, KnownState, Overrides, PreparedState, PreparedStatement, StatementOptions, is_conditional,
+};
 use crate::topology::{ClusterSnapshot, NodeIndex, Token};
 
 use super::request::RequestFacts;
@@ -161,11 +163,19 @@ impl<'a> Sending<'a> {
     }
 
     fn options(&self) -> EnvelopeOptions<'_> {
-        let overrides = self.settled.options.overrides.as_deref();
         EnvelopeOptions {
             tracing: self.settled.options.is_traced,
-            custom_payload: overrides.and_then(|overrides| overrides.custom_payload.as_deref()),
+            custom_payload: self.overrides().and_then(|overrides| overrides.custom_payload.as_deref()),
         }
+    }
+
+    fn overrides(&self) -> Option<&Overrides> {
+        self.settled.options.overrides.as_deref()
+    }
+
+    /// The keyspace of text. A prepared statement has had its own since it was prepared.
+    fn keyspace(&self) -> Option<&str> {
+        self.overrides()?.keyspace.as_deref()
     }
 
     #[inline]
@@ -200,7 +210,7 @@ impl<'a> Sending<'a> {
             consistency: self.consistency,
             serial_consistency: self.settled.serial_consistency,
             timestamp: self.timestamp,
-            keyspace: None,
+            keyspace: self.keyspace(),
             now_in_seconds: None,
             options: self.options(),
         };
@@ -218,11 +228,12 @@ impl EncodeRequest for Sending<'_> {
                 self.encode_batch(*batch_type, entries, states, (version, stream), out)
             }
             Message::Query(text) => {
-                let query = Query { text, parameters: self.parameters(), options: self.options() };
+                let parameters = Parameters { keyspace: self.keyspace(), ..self.parameters() };
+                let query = Query { text, parameters, options: self.options() };
                 query.encode(version, stream, out)
             }
             Message::Prepare(text) => {
-                Prepare { text, keyspace: None, options: self.options() }.encode(version, stream, out)
+                Prepare { text, keyspace: self.keyspace(), options: self.options() }.encode(version, stream, out)
             }
         }
     }

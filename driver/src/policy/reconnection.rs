@@ -115,4 +115,27 @@ mod tests {
         assert!(schedule.delay(u32::MAX, u64::MAX) <= Duration::MAX);
         assert!(ExponentialReconnection::new(Duration::ZERO, Duration::ZERO).delay(0, 0) > Duration::ZERO);
     }
+
+    #[test]
+    fn delays_are_those_documented_where_nothing_is_configured() {
+        let schedule = ExponentialReconnection::default();
+        let no_jitter = 150;
+
+        assert_eq!(schedule.delay(1, no_jitter), Duration::from_millis(500));
+        assert_eq!(
+            (schedule.delay(20, no_jitter), schedule.max_delay()),
+            (Duration::from_secs(60), Duration::from_secs(60))
+        );
+    }
+
+    #[test]
+    fn a_constant_schedule_waits_the_same_each_time() {
+        let schedule = ConstantReconnection::new(Duration::from_secs(3));
+
+        for (failures, random) in [(1, 0), (2, 7), (1000, u64::MAX)] {
+            assert_eq!(schedule.delay(failures, random), Duration::from_secs(3));
+        }
+        assert_eq!(schedule.max_delay(), Duration::from_secs(3));
+        assert!(ConstantReconnection::new(Duration::ZERO).delay(1, 0) > Duration::ZERO, "a busy loop");
+    }
 }

@@ -42,9 +42,11 @@ pub(super) struct Opened {
 }
 
 impl ConnectionFactory {
-    /// Uses `base` for everything but the address, version, keyspace and names.
+    /// Uses `base` for everything but the address, version and keyspace. The name of the cluster is learned, if `base` has
+    /// none.
     pub(crate) fn new(base: ConnectionConfig, keyspace: Option<String>) -> Self {
-        let current = Current { version: base.protocol_version, keyspace, cluster_name: None };
+        let cluster_name = base.cluster_name.clone();
+        let current = Current { version: base.protocol_version, keyspace, cluster_name };
         let version = AtomicU8::new(current.version.number());
         Self { base, current: Mutex::new(current), version }
     }

@@ -99,7 +99,7 @@ impl fmt::Display for EncodeError {
             Self::Bind(_) => f.write_str("the values do not fit the statement"),
             Self::TooLong { what, len } => write!(f, "{what} is too long for the protocol ({len})"),
             Self::NotInVersion { what, version } => {
-                write!(f, "{what} cannot be expressed in protocol {version}")
+                write!(f, "{what} cannot be expressed in protocol {version}: leave it out, or use a newer version")
             }
         }
     }

@@ -78,6 +78,15 @@ impl<'v> BatchQuery<'v> {
         self
     }
 
+    /// What unqualified names mean in the batch's texts; protocol v5. Prepared statements keep the keyspace they were
+    /// prepared in. Case-sensitive, without quotes. Default: the session's.
+    ///
+    /// With an older protocol the ending method reports [`ErrorKind::Encode`](crate::ErrorKind::Encode).
+    pub fn keyspace(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.options.overrides_mut().keyspace = Some(name.into());
+        self
+    }
+
     /// Bytes for the server's query handler; protocol v4 and later.
     pub fn custom_payload(mut self, payload: BTreeMap<String, Bytes>) -> Self {
         self.options.overrides_mut().custom_payload = Some(Arc::new(payload));
@@ -120,7 +129,7 @@ impl<'v> BatchQuery<'v> {
         let mut entries = Vec::with_capacity(self.parts.len());
         for (statement, values) in &self.parts {
             entries.push(match self.session.bind(statement, &**values, &mut self.options).await? {
-                Bound::Text(text) => BatchEntry::Text(text),
+                Bound::Text { text, .. } => BatchEntry::Text(text),
                 Bound::Prepared { statement, values, .. } => BatchEntry::Prepared { statement, values },
             });
         }

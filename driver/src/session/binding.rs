@@ -11,13 +11,17 @@ use crate::execution::{
 };
 use crate::protocol::ProtocolVersion;
 use crate::protocol::response::{Message, ResultBody};
-use crate::statement::{PreparedState, PreparedStatement, Statement, StatementOptions};
+use crate::statement::{Preparation, PreparedState, PreparedStatement, Statement, StatementOptions};
 use crate::value::{BindValues, BindWriter};
 
 /// A statement with its values encoded.
 #[derive(Debug)]
 pub(super) enum Bound {
-    Text(Arc<str>),
+    Text {
+        text: Arc<str>,
+        /// The keyspace that the application named for it.
+        keyspace: Option<Arc<str>>,
+    },
     Prepared {
         statement: PreparedStatement,
         /// What the values were encoded for, if it was not what was first known.
@@ -30,8 +34,10 @@ impl Bound {
     /// See [`fingerprint`].
     pub(super) fn fingerprint(&self) -> u64 {
         match self {
-            Self::Text(text) => fingerprint(text, &[]),
-            Self::Prepared { statement, values, .. } => fingerprint(statement.text(), values),
+            Self::Text { text, keyspace } => fingerprint(keyspace.as_deref(), text, &[]),
+            Self::Prepared { statement, values, .. } => {
+                fingerprint(statement.preparation().named_keyspace(), statement.text(), values)
+            }
         }
     }
 }
@@ -45,13 +51,15 @@ impl Session {
         options: &mut StatementOptions,
     ) -> Result<Bound> {
         let text = match statement {
-            Statement::Text(text) if values.is_empty() => return Ok(Bound::Text(Arc::clone(text))),
-            Statement::Text(text) => text,
+            Statement::Text(text) if values.is_empty() => {
+                return Ok(Bound::Text { text: Arc::clone(text), keyspace: named_keyspace(options) });
+            }
+            Statement::Text(text) => Arc::clone(text),
             Statement::Prepared(statement) => return self.bind_prepared(statement.clone(), values),
         };
         let started = Instant::now();
         let limit = self.limit_of(options).saturating_sub(options.spent);
-        let statement = Box::pin(self.prepare_cached(text, limit)).await?;
+        let statement = Box::pin(self.prepare_cached(self.preparation(text, named_keyspace(options)), limit)).await?;
         options.spent += started.elapsed();
         self.bind_prepared(statement, values)
     }
@@ -82,13 +90,19 @@ impl Session {
         limit.unwrap_or(self.shared.executor.defaults.timeout)
     }
 
-    pub(super) async fn prepare_cached(&self, text: &Arc<str>, limit: Duration) -> Result<PreparedStatement> {
+    /// What preparing `text` means: in the keyspace named, or in the session's.
+    pub(super) fn preparation(&self, text: Arc<str>, named: Option<Arc<str>>) -> Preparation {
+        let is_keyspace_named = named.is_some();
+        let keyspace = named.or_else(|| self.shared.factory.keyspace().map(Arc::from));
+        Preparation { is_keyspace_named, ..Preparation::new(text, keyspace) }
+    }
+
+    pub(super) async fn prepare_cached(&self, preparation: Preparation, limit: Duration) -> Result<PreparedStatement> {
         self.check_open()?;
-        let keyspace = self.shared.factory.keyspace().map(Arc::from);
-        let prepared = self.shared.statements.get_or_prepare(keyspace.clone(), text, async || {
-            let statement = self.prepare_within(Arc::clone(text), keyspace, limit).await?;
-            Ok(statement)
-        });
+        let prepared = self
+            .shared
+            .statements
+            .get_or_prepare(&preparation, async || self.prepare_within(preparation.clone(), limit).await);
         // Another caller may be preparing it with a longer limit.
         match timeout(limit + LEADER_GRACE, prepared).await {
             Ok(prepared) => prepared,
@@ -96,36 +110,41 @@ impl Session {
         }
     }
 
-    async fn prepare_within(
-        &self,
-        text: Arc<str>,
-        keyspace: Option<Arc<str>>,
-        limit: Duration,
-    ) -> Result<PreparedStatement> {
+    async fn prepare_within(&self, preparation: Preparation, limit: Duration) -> Result<PreparedStatement> {
         let shared = &self.shared;
-        let options = StatementOptions { timeout: Some(limit), ..StatementOptions::default() };
+        let mut options = StatementOptions { timeout: Some(limit), ..StatementOptions::default() };
+        if preparation.is_keyspace_named || preparation.custom_payload.is_some() {
+            let overrides = options.overrides_mut();
+            overrides.keyspace = preparation.keyspace.clone().filter(|_| preparation.is_keyspace_named);
+            overrides.custom_payload.clone_from(&preparation.custom_payload);
+        }
         let started = Instant::now();
-        let answer = shared.executor.run(&Work::Prepare { text: &text }, &options).await.map_err(only_prepared)?;
+        let work = Work::Prepare { text: &preparation.text };
+        let answer = shared.executor.run(&work, &options).await.map_err(only_prepared)?;
         let Message::Result(ResultBody::Prepared(prepared)) = answer.decoded.message else {
             return Err(Error::not_sent(ErrorKind::Decode("PREPARE was not answered as such".to_owned())));
         };
         let view = shared.executor.state.view();
-        let id = prepared.id.clone();
-        let statement = PreparedStatement::new(Arc::clone(&text), keyspace, prepared_state(*prepared, &view));
+        let statement = PreparedStatement::new(preparation, prepared_state(*prepared, &view));
         let left = limit.saturating_sub(started.elapsed());
         let settings = PreparationSettings { wait_max: shared.preparation.wait_max.min(left), ..shared.preparation };
-        prepare_on_others(&view, settings, &text, &id, answer.coordinator, &shared.background).await;
+        prepare_on_others(&view, settings, &statement, answer.coordinator, &shared.background).await;
         Ok(statement)
     }
 }
 
 pub(super) fn work_of(bound: &Bound) -> Work<'_> {
     match bound {
-        Bound::Text(text) => Work::Query { text },
+        Bound::Text { text, .. } => Work::Query { text },
         Bound::Prepared { statement, later, values } => {
             Work::Execute { statement, state: later.as_deref().unwrap_or(statement.first_state()), values }
         }
     }
+}
+
+/// The keyspace that the application named for a call.
+fn named_keyspace(options: &StatementOptions) -> Option<Arc<str>> {
+    options.overrides.as_ref()?.keyspace.clone()
 }
 
 /// PREPARE changes no data: whatever became of it, the statement itself was not sent.

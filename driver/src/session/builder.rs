@@ -268,7 +268,8 @@ impl SessionBuilder {
         self
     }
 
-    /// Limit of waiting for schema agreement after a schema change. Default: 10 s.
+    /// Limit of waiting for schema agreement after a schema change; the wait ends with the limit of the call as well.
+    /// Default: 10 s.
     pub fn schema_agreement_timeout(mut self, limit: Duration) -> Self {
         self.agreement_timeout = limit;
         self
@@ -370,5 +371,36 @@ impl fmt::Debug for SessionBuilder {
             .field("keyspace", &self.keyspace)
             .field("local_datacenter", &self.local_datacenter)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sessions_defaults_are_those_of_its_documentation() {
+        let builder = SessionBuilder::default();
+        let defaults = &builder.defaults;
+        assert_eq!(defaults.consistency, Consistency::LocalQuorum);
+        assert_eq!(defaults.serial_consistency, SerialConsistency::LocalSerial);
+        assert_eq!((defaults.timeout, defaults.attempt_timeout), (Duration::from_secs(10), None));
+        assert_eq!((defaults.page_size, defaults.is_idempotent), (5000, false));
+        let connection = &builder.connection;
+        assert_eq!((connection.in_flight_max, connection.orphans_max), (1024, 256));
+        assert_eq!(connection.connect_timeout, Duration::from_secs(5));
+        assert_eq!(connection.heartbeat_interval, Some(Duration::from_secs(30)));
+        assert_eq!(connection.heartbeat_timeout, Duration::from_secs(5));
+        assert_eq!(connection.protocol_version, ProtocolVersion::V5);
+        assert!(connection.compression.is_none() && connection.authenticator.is_none());
+        let windows = [builder.windows.schema, builder.windows.topology, builder.windows.status];
+        assert_eq!(windows, [2, 10, 2].map(|seconds| Some(Duration::from_secs(seconds))));
+        assert_eq!((builder.connections_per_node, builder.prepared_cache_size), (1, 1000));
+        assert_eq!((builder.preparation.nodes_max, builder.preparation.wait_max), (32, Duration::from_secs(1)));
+        assert_eq!(
+            (builder.control_timeout, builder.agreement_timeout),
+            (Duration::from_secs(5), Duration::from_secs(10))
+        );
+        assert!(builder.speculation.is_none() && builder.tracker.is_none());
     }
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::batch::BatchQuery;
 use super::binding::{Bound, work_of};
 use super::builder::SessionBuilder;
+use super::prepare_options::PrepareOptions;
 use super::query::Query;
 use super::result::QueryResult;
 use crate::control::{ControlWorker, SchemaScope, wait_for_agreement};
@@ -25,7 +26,7 @@ use crate::observe::{ConnectionStats, LatencySnapshot, NodeCounters};
 use crate::pool::{ConnectionFactory, NodeState};
 use crate::protocol::response::{Message, ResultBody};
 use crate::protocol::{BatchType, ProtocolVersion};
-use crate::statement::{BatchEntry, PreparedStatement, Profile, Statement, StatementOptions};
+use crate::statement::{BatchEntry, Preparation, PreparedStatement, Profile, Statement, StatementOptions};
 use crate::topology::ClusterSnapshot;
 use crate::value::BindValues;
 
@@ -127,7 +128,18 @@ impl Session {
     ///
     /// What the server finds wrong with the statement, or that no node answered in time.
     pub async fn prepare(&self, text: impl Into<Arc<str>>) -> Result<PreparedStatement> {
-        self.prepare_cached(&text.into(), self.shared.executor.defaults.timeout).await
+        self.prepare_with(text, PrepareOptions::new()).await
+    }
+
+    /// As [`Self::prepare`], with options.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::prepare`].
+    pub async fn prepare_with(&self, text: impl Into<Arc<str>>, options: PrepareOptions) -> Result<PreparedStatement> {
+        let preparation = self.preparation(text.into(), options.keyspace);
+        let preparation = Preparation { custom_payload: options.custom_payload.map(Arc::new), ..preparation };
+        self.prepare_cached(preparation, self.shared.executor.defaults.timeout).await
     }
 
     /// The cluster as last seen.
@@ -264,7 +276,7 @@ impl Session {
 
     pub(super) async fn execute_bound(&self, bound: &Bound, options: &StatementOptions) -> Result<QueryResult> {
         // Only text changes a schema; the others are spared the look at the clock.
-        let started = matches!(bound, Bound::Text(_)).then(Instant::now);
+        let started = matches!(bound, Bound::Text { .. }).then(Instant::now);
         let work = work_of(bound);
         let answer = self.shared.executor.run(&work, options).await?;
         if has_followup(&answer) {

@@ -77,10 +77,14 @@ impl fmt::Debug for PagingState {
 }
 
 /// Identifies a statement with its values: 64-bit FNV-1a, frozen, because states outlive processes.
-pub(super) fn fingerprint(text: &str, values: &[u8]) -> u64 {
+///
+/// `keyspace` is the one that the application named for the statement: in another one the text means other rows.
+pub(super) fn fingerprint(keyspace: Option<&str>, text: &str, values: &[u8]) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0100_0000_01b3;
-    let bytes = text.bytes().chain([0xff]).chain(values.iter().copied());
+    // Neither separator occurs in text.
+    let keyspace = keyspace.into_iter().flat_map(|name| name.bytes().chain([0xfe]));
+    let bytes = keyspace.chain(text.bytes()).chain([0xff]).chain(values.iter().copied());
     bytes.fold(OFFSET, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
 
@@ -89,7 +93,7 @@ mod tests {
     use super::*;
 
     fn state() -> PagingState {
-        PagingState::new(fingerprint("SELECT * FROM t WHERE k = ?", b"\0\0\0\x01x"), b"position")
+        PagingState::new(fingerprint(None, "SELECT * FROM t WHERE k = ?", b"\0\0\0\x01x"), b"position")
     }
 
     #[test]
@@ -99,12 +103,14 @@ mod tests {
 
     #[test]
     fn state_is_refused_for_another_statement_or_other_values() {
-        let same = fingerprint("SELECT * FROM t WHERE k = ?", b"\0\0\0\x01x");
+        let same = fingerprint(None, "SELECT * FROM t WHERE k = ?", b"\0\0\0\x01x");
         assert_eq!(&**state().raw_for(same).unwrap(), b"position");
-        for (text, values) in
-            [("SELECT * FROM u WHERE k = ?", &b"\0\0\0\x01x"[..]), ("SELECT * FROM t WHERE k = ?", b"\0\0\0\x01y")]
-        {
-            let error = state().raw_for(fingerprint(text, values)).unwrap_err();
+        for (keyspace, text, values) in [
+            (None, "SELECT * FROM u WHERE k = ?", &b"\0\0\0\x01x"[..]),
+            (None, "SELECT * FROM t WHERE k = ?", b"\0\0\0\x01y"),
+            (Some("other"), "SELECT * FROM t WHERE k = ?", b"\0\0\0\x01x"),
+        ] {
+            let error = state().raw_for(fingerprint(keyspace, text, values)).unwrap_err();
             assert_eq!(*error.kind(), ErrorKind::PagingStateForeign);
             assert!(error.to_string().contains("another statement"), "{error}");
         }
@@ -126,6 +132,6 @@ mod tests {
 
     #[test]
     fn fingerprint_is_the_same_in_every_version() {
-        assert_eq!(fingerprint("", b""), 0xaf64_724c_8602_eb6e);
+        assert_eq!(fingerprint(None, "", b""), 0xaf64_724c_8602_eb6e);
     }
 }

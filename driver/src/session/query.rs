@@ -104,6 +104,16 @@ impl<V> Query<V> {
         self
     }
 
+    /// What unqualified names of the text mean; protocol v5. Case-sensitive, without quotes. Default: the session's.
+    ///
+    /// With an older protocol the ending method reports [`ErrorKind::Encode`]. A prepared statement has its keyspace
+    /// since it was prepared, see [`PrepareOptions::keyspace`](super::PrepareOptions::keyspace); another one is
+    /// reported as [`ErrorKind::Configuration`].
+    pub fn keyspace(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.options.overrides_mut().keyspace = Some(name.into());
+        self
+    }
+
     /// Bytes for the server's query handler; protocol v4 and later.
     pub fn custom_payload(mut self, payload: BTreeMap<String, Bytes>) -> Self {
         self.options.overrides_mut().custom_payload = Some(Arc::new(payload));

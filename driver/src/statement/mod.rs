@@ -12,7 +12,7 @@ pub use batch::BatchEntry;
 pub(crate) use conditional::is_conditional;
 pub use options::{Overrides, StatementOptions};
 pub use prepared::PreparedStatement;
-pub(crate) use prepared::{KnownState, PreparedState, Routing};
+pub(crate) use prepared::{KnownState, Preparation, PreparedState, Routing};
 pub use profile::Profile;
 
 use std::sync::Arc;

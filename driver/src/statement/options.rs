@@ -44,6 +44,8 @@ pub struct Overrides {
     pub node: Option<Uuid>,
     /// Limit of each attempt.
     pub attempt_timeout: Option<Duration>,
+    /// What unqualified names of the statement mean; protocol v5.
+    pub keyspace: Option<Arc<str>>,
     /// Bytes for the server's query handler.
     pub custom_payload: Option<Arc<BTreeMap<String, Bytes>>>,
     profile: Option<Result<Arc<Profile>, String>>,

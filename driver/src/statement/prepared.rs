@@ -4,6 +4,7 @@
 //!
 //! - Id, variables and result columns change together: a reader sees one [`PreparedState`] or the next, never a mix.
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,15 +15,38 @@ use crate::protocol::response::KnownColumns;
 use crate::topology::{ClusterSnapshot, NodeIndex, Token, compose_routing_key};
 use crate::value::{CellReader, ColumnSpec};
 
+/// What is asked for with PREPARE; equal ones give the same statement.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Preparation {
+    pub text: Arc<str>,
+    /// What unqualified names mean: the keyspace that the application named, or the session's at that time.
+    pub keyspace: Option<Arc<str>>,
+    /// Whether the application named the keyspace. Then PREPARE names it too, which needs protocol v5.
+    pub is_keyspace_named: bool,
+    /// Bytes for the server's query handler.
+    pub custom_payload: Option<Arc<BTreeMap<String, Bytes>>>,
+}
+
+impl Preparation {
+    /// Of `text`, in the session's keyspace.
+    pub(crate) fn new(text: Arc<str>, keyspace: Option<Arc<str>>) -> Self {
+        Self { text, keyspace, is_keyspace_named: false, custom_payload: None }
+    }
+
+    /// The keyspace that the application named.
+    pub(crate) fn named_keyspace(&self) -> Option<&str> {
+        self.keyspace.as_deref().filter(|_| self.is_keyspace_named)
+    }
+}
+
 /// A statement the cluster has parsed. Cheap to clone; clones share what is learned later.
 #[derive(Debug, Clone)]
 pub struct PreparedStatement(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    text: Arc<str>,
-    /// Keyspace that was current when the statement was prepared.
-    keyspace: Option<Arc<str>>,
+    /// What it was prepared from, to do so again.
+    preparation: Preparation,
     is_conditional: bool,
     /// What the first answer to PREPARE said. Few statements ever learn anything else, and those that do not need no
     /// lock to read it.
@@ -74,11 +98,10 @@ pub(crate) struct Routing {
 }
 
 impl PreparedStatement {
-    pub(crate) fn new(text: Arc<str>, keyspace: Option<Arc<str>>, state: PreparedState) -> Self {
-        let is_conditional = super::is_conditional(&text);
+    pub(crate) fn new(preparation: Preparation, state: PreparedState) -> Self {
+        let is_conditional = super::is_conditional(&preparation.text);
         Self(Arc::new(Inner {
-            text,
-            keyspace,
+            preparation,
             is_conditional,
             first: state,
             has_later: AtomicBool::new(false),
@@ -89,7 +112,7 @@ impl PreparedStatement {
     /// The CQL text.
     #[must_use]
     pub fn text(&self) -> &str {
-        &self.0.text
+        &self.0.preparation.text
     }
 
     /// The variables to bind.
@@ -110,8 +133,8 @@ impl PreparedStatement {
         self.0.is_conditional
     }
 
-    pub(crate) fn keyspace(&self) -> Option<&Arc<str>> {
-        self.0.keyspace.as_ref()
+    pub(crate) fn preparation(&self) -> &Preparation {
+        &self.0.preparation
     }
 
     #[inline]
@@ -230,7 +253,7 @@ mod tests {
 
     #[test]
     fn what_is_learned_later_replaces_what_was_known_first() {
-        let statement = PreparedStatement::new("SELECT".into(), None, state(&[0]));
+        let statement = PreparedStatement::new(Preparation::new("SELECT".into(), None), state(&[0]));
         let clone = statement.clone();
         assert!(matches!(statement.state(), KnownState::First(_)));
         for id in [&b"second"[..], b"third"] {

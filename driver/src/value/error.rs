@@ -139,12 +139,14 @@ impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::WrongCount { expected, got } => {
-                write!(f, "the statement has {expected} variables, {got} values were given")
+                write!(f, "the statement has {expected} variables and {got} values were given: bind one for each")
             }
-            Self::MissingName(name) => write!(f, "no value was given for variable {name:?}"),
-            Self::UnknownName(name) => write!(f, "the statement has no variable {name:?}"),
+            Self::MissingName(name) => write!(f, "no value was given for variable {name:?}: bind one, null or Unset"),
+            Self::UnknownName(name) => {
+                write!(f, "the statement has no variable {name:?}: correct the name, or leave the value out")
+            }
             Self::UnsetNotSupported(name) => {
-                write!(f, "variable {name:?} is unset, which protocol version 3 cannot express")
+                write!(f, "variable {name:?} is unset, which protocol version 3 cannot express: bind a value or null")
             }
             Self::Value { name, .. } => write!(f, "cannot encode the value of variable {name:?}"),
         }

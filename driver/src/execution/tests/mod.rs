@@ -32,7 +32,7 @@ use crate::policy::{
 use crate::pool::{ConnectionFactory, NodePool, NodeState, PoolObserver, PoolSettings, WarmUp};
 use crate::protocol::frame::{SegmentFormat, split_segment, write_segment};
 use crate::protocol::{Consistency, Opcode, ProtocolVersion, SerialConsistency};
-use crate::statement::{PreparedState, PreparedStatement, StatementOptions};
+use crate::statement::{Preparation, PreparedState, PreparedStatement, StatementOptions};
 use crate::topology::{ClusterSnapshot, Node, NodeIndex, Partitioner, Schema, test_node};
 
 /// A request as a node received it.
@@ -276,7 +276,7 @@ fn prepared(text: &str) -> PreparedStatement {
         routing: None,
         is_counter: false,
     };
-    PreparedStatement::new(text.into(), None, state)
+    PreparedStatement::new(Preparation::new(text.into(), None), state)
 }
 
 fn failed(result: Result<Answer, Error>) -> Error {

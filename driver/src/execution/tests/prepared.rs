@@ -14,6 +14,13 @@ fn prepared_as(id: &[u8]) -> Reply {
     Reply::Result([&[0, 0, 0, 4][..], &short_bytes(id), &variables, &result].concat())
 }
 
+/// The same in v5, with an id of the result columns.
+fn prepared_in_version_5(id: &[u8]) -> Reply {
+    let Reply::Result(body) = prepared_as(id) else { unreachable!("it is a result") };
+    let (start, rest) = body.split_at(4 + 2 + id.len());
+    Reply::Result([start, &short_bytes(b"columns"), rest].concat())
+}
+
 fn opcodes(cluster: &Cluster) -> Vec<(usize, Opcode)> {
     cluster.log().iter().map(|received| (received.node, received.opcode)).collect()
 }
@@ -143,6 +150,48 @@ async fn forgotten_statements_of_a_batch_are_prepared_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn batch_of_more_forgotten_statements_than_one_may_be_prepared_again_succeeds() {
+    let texts: Vec<String> = (0..10).map(|number| format!("statement {number}")).collect();
+    let mut known = Vec::new();
+    let all = texts.clone();
+    let cluster = Cluster::start(move |received| match received.opcode {
+        Opcode::Prepare => {
+            known.push(received.text().to_owned());
+            prepared_as(received.text().as_bytes())
+        }
+        // A server names one forgotten statement at a time.
+        _ => all.iter().find(|text| !known.contains(text)).map_or_else(void, |text| unprepared(text.as_bytes())),
+    })
+    .await;
+    let entry = |text: &String| BatchEntry::Prepared { statement: prepared(text), values: Vec::new() };
+    let entries: Vec<_> = texts.iter().map(entry).collect();
+
+    let work = Work::Batch { batch_type: BatchType::Unlogged, entries: &entries };
+    let answer = cluster.executor.run(&work, &plain()).await.unwrap();
+
+    assert!(answer.attempts.is_empty(), "one node is enough: {:?}", answer.attempts);
+    let prepares = opcodes(&cluster).iter().filter(|request| **request == (0, Opcode::Prepare)).count();
+    assert_eq!((prepares, cluster.log().len()), (10, 21));
+}
+
+#[tokio::test(start_paused = true)]
+async fn batch_whose_statement_is_forgotten_again_and_again_ends_in_an_error() {
+    let cluster = Cluster::start(|received| match received.opcode {
+        Opcode::Prepare => prepared_as(b"one"),
+        _ => unprepared(b"one"),
+    })
+    .await;
+    let entry = |text| BatchEntry::Prepared { statement: prepared(text), values: Vec::new() };
+    let entries = [entry("one"), entry("two")];
+
+    let work = Work::Batch { batch_type: BatchType::Unlogged, entries: &entries };
+    let error = failed(cluster.executor.run(&work, &plain()).await);
+
+    assert_eq!((error.kind(), error.certainty()), (&ErrorKind::RepreparationLimit, Certainty::Rejected));
+    assert_eq!(cluster.log().len(), 3 * 7, "three preparations and four executions on each node");
+}
+
+#[tokio::test(start_paused = true)]
 async fn unprepared_for_an_id_that_was_not_sent_is_an_error() {
     let cluster = Cluster::start(|_| unprepared(b"foreign")).await;
     let entries = [BatchEntry::Prepared { statement: prepared("mine"), values: Vec::new() }];
@@ -213,7 +262,7 @@ async fn prepare_beside_the_first(
 ) -> Duration {
     let (view, started) = (cluster.executor.state.view(), Instant::now());
     let first = cluster.pool(0).host_id();
-    prepare_on_others(&view, settings, &"text".into(), &Bytes::from_static(b"text"), first, background).await;
+    prepare_on_others(&view, settings, &prepared("text"), first, background).await;
     started.elapsed()
 }
 
@@ -271,7 +320,7 @@ async fn large_clusters_are_not_prepared_everywhere() {
 async fn warm_up_of(texts: &[&str], settings: PreparationSettings) -> WarmUpStatements {
     let cache = Arc::new(PreparedCache::new(1000));
     for &text in texts {
-        cache.get_or_prepare(None, &text.into(), async || Ok(prepared(text))).await.unwrap();
+        cache.get_or_prepare(&Preparation::new(text.into(), None), async || Ok(prepared(text))).await.unwrap();
     }
     let config = ConnectionConfig::new(SocketAddr::from(([127, 0, 0, 1], 9042)));
     WarmUpStatements { cache, factory: Arc::new(ConnectionFactory::new(config, None)), settings }
@@ -324,4 +373,123 @@ async fn statements_of_another_keyspace_are_left_out_where_the_protocol_cannot_n
     let cluster = Cluster::with(shape, |_| prepared_as(b"id")).await;
 
     assert!(cluster.log().is_empty(), "the id would be another one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_statement_is_prepared_once_on_a_node_that_comes_up_however_many_there_are() {
+    let texts: Vec<String> = (0..250).map(|number| number.to_string()).collect();
+    for version in [ProtocolVersion::V4, ProtocolVersion::V5] {
+        let warm_up = warm_up_of(&texts.iter().map(String::as_str).collect::<Vec<_>>(), SETTINGS).await;
+        let shape = Shape { nodes: 1, version, warm_up: Some(Arc::new(warm_up)), ..Shape::default() };
+
+        let is_new = version == ProtocolVersion::V5;
+        let reply = move || if is_new { prepared_in_version_5(b"id") } else { prepared_as(b"id") };
+        let cluster = Cluster::with(shape, move |_| reply()).await;
+
+        let prepared: BTreeSet<String> = cluster.log().iter().map(|received| received.text().to_owned()).collect();
+        assert_eq!((cluster.log().len(), prepared.len()), (250, 250), "{version}");
+    }
+}
+
+/// A statement of a keyspace that the application named, prepared with a payload.
+fn prepared_in(keyspace: &str, text: &str) -> PreparedStatement {
+    let preparation = Preparation {
+        is_keyspace_named: true,
+        custom_payload: Some(Arc::new([("key".to_owned(), Bytes::from_static(b"payload"))].into())),
+        ..Preparation::new(text.into(), Some(keyspace.into()))
+    };
+    PreparedStatement::new(preparation, PreparedState::clone(&prepared(text).state()))
+}
+
+fn has(received: &Received, wanted: &str) -> bool {
+    received.body.windows(wanted.len()).any(|part| part == wanted.as_bytes())
+}
+
+#[tokio::test(start_paused = true)]
+async fn forgotten_statement_is_prepared_again_with_its_keyspace_and_its_payload() {
+    let shape = Shape { version: ProtocolVersion::V5, ..Shape::default() };
+    let cluster = Cluster::with(shape, |received| match received.earlier {
+        0 => unprepared(b"text"),
+        1 => prepared_in_version_5(b"text"),
+        _ => void(),
+    })
+    .await;
+
+    let answer = cluster.execute(&prepared_in("troy", "text"), &plain()).await.unwrap();
+
+    assert!(answer.attempts.is_empty());
+    let log = cluster.log();
+    assert_eq!(log[1].opcode, Opcode::Prepare);
+    assert!(has(&log[1], "troy") && has(&log[1], "payload"), "{:?}", log[1]);
+    assert!(!has(&log[0], "payload"), "the payload is that of the preparation");
+}
+
+#[tokio::test(start_paused = true)]
+async fn statement_of_a_named_keyspace_is_prepared_with_it_on_the_other_nodes() {
+    let shape = Shape { version: ProtocolVersion::V5, ..Shape::default() };
+    let cluster = Cluster::with(shape, |_| prepared_in_version_5(b"text")).await;
+    let background = Background::new(Environment::tokio().spawner);
+    let (view, first) = (cluster.executor.state.view(), cluster.pool(0).host_id());
+
+    prepare_on_others(&view, SETTINGS, &prepared_in("troy", "text"), first, &background).await;
+
+    let log = cluster.log();
+    assert_eq!(log.len(), 2);
+    assert!(log.iter().all(|received| has(received, "troy") && has(received, "payload")), "{log:?}");
+}
+
+fn in_keyspace(name: &str) -> StatementOptions {
+    let mut options = plain();
+    options.overrides_mut().keyspace = Some(name.into());
+    options
+}
+
+#[tokio::test(start_paused = true)]
+async fn text_is_sent_with_the_keyspace_of_its_call_and_prepared_statements_without() {
+    let shape = Shape { version: ProtocolVersion::V5, ..Shape::default() };
+    let cluster = Cluster::with(shape, |received| match received.opcode {
+        Opcode::Prepare => prepared_in_version_5(b"text"),
+        _ => void(),
+    })
+    .await;
+    let entries = [BatchEntry::Text("INSERT".into())];
+    let batch = Work::Batch { batch_type: BatchType::Logged, entries: &entries };
+
+    cluster.write(&in_keyspace("troy")).await.unwrap();
+    cluster.executor.run(&batch, &in_keyspace("troy")).await.unwrap();
+    cluster.executor.run(&Work::Prepare { text: "SELECT" }, &in_keyspace("troy")).await.unwrap();
+    cluster.execute(&prepared_in("troy", "text"), &in_keyspace("troy")).await.unwrap();
+
+    let named: Vec<_> = cluster.log().iter().map(|received| (received.opcode, has(received, "troy"))).collect();
+    let expected = [(Opcode::Query, true), (Opcode::Batch, true), (Opcode::Prepare, true), (Opcode::Execute, false)];
+    assert_eq!(named, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keyspace_of_a_call_is_refused_where_the_protocol_cannot_name_it() {
+    let cluster = Cluster::start(|_| void()).await;
+    let entries = [BatchEntry::Text("INSERT".into())];
+    let batch = Work::Batch { batch_type: BatchType::Logged, entries: &entries };
+
+    for work in [Work::Query { text: "SELECT" }, Work::Prepare { text: "SELECT" }, batch] {
+        let error = failed(cluster.executor.run(&work, &in_keyspace("troy")).await);
+
+        assert!(matches!(error.kind(), ErrorKind::Encode(message) if message.contains("keyspace")), "{error}");
+        assert_eq!(error.certainty(), Certainty::NotSent);
+    }
+    assert!(cluster.log().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn prepared_statement_is_not_executed_in_another_keyspace_than_its_own() {
+    let shape = Shape { version: ProtocolVersion::V5, ..Shape::default() };
+    let cluster = Cluster::with(shape, |_| void()).await;
+
+    for statement in [prepared("text"), prepared_in("sparta", "text")] {
+        let error = failed(cluster.execute(&statement, &in_keyspace("troy")).await);
+
+        let ErrorKind::Configuration(message) = error.kind() else { panic!("{error}") };
+        assert!(message.contains("troy") && message.contains("PrepareOptions"), "{message}");
+    }
+    assert!(cluster.log().is_empty());
 }

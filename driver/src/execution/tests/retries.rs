@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::execution::{AttemptKind, AttemptOutcome};
-use crate::policy::{DowngradingConsistency, ExponentialBackOff, Retry};
+use crate::policy::{AttemptFailure, DowngradingConsistency, ExponentialBackOff, Retry, RetryDecision, RetryFacts};
 use crate::protocol::response::{Message, ResultBody};
 
 /// Runs one write at a cluster whose first node replies with `first`; the others succeed.
@@ -302,4 +302,124 @@ async fn pinned_request_asks_no_other_node() {
     options.overrides_mut().node = Some(uuid::Uuid::nil());
     let error = failed(cluster.write(&options).await);
     assert!(matches!(error.kind(), ErrorKind::Configuration(message) if message.contains("no such node")), "{error}");
+}
+
+struct Nowhere;
+
+impl LoadBalancing for Nowhere {
+    fn distance(&self, _node: &Node, _contact_datacenter: &str) -> Distance {
+        Distance::Local
+    }
+
+    fn plan(&self, _facts: &RoutingFacts<'_>, _distances: &[Distance], _plan: &mut Vec<NodeIndex>) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn empty_plan_is_an_error_without_attempts() {
+    let mut cluster = Cluster::start(|_| void()).await;
+    cluster.executor.load_balancing = Arc::new(Nowhere);
+
+    let error = failed(cluster.write(&idempotent()).await);
+
+    assert_eq!((error.kind(), error.certainty()), (&ErrorKind::NoNodeAvailable, Certainty::NotSent));
+    assert!(error.attempts().is_empty() && cluster.log().is_empty());
+}
+
+/// Asks the same node again after a pause.
+struct SameNodeLater;
+
+impl Retry for SameNodeLater {
+    fn decide(&self, _failure: &AttemptFailure, _facts: RetryFacts) -> RetryDecision {
+        RetryDecision::SameNode
+    }
+
+    fn delay(&self, _failure: &AttemptFailure, _facts: RetryFacts, _random: u64) -> Duration {
+        Duration::from_millis(50)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn same_node_that_has_lost_its_connection_is_left_for_the_next() {
+    let cluster = Cluster::start(|received| if received.earlier == 0 { unavailable() } else { void() }).await;
+    let options = with_retry(SameNodeLater, plain());
+    let losing = async {
+        sleep(Duration::from_millis(20)).await;
+        cluster.pool(0).pick().unwrap().close("lost in this test");
+    };
+
+    let (result, ()) = tokio::join!(cluster.write(&options), losing);
+
+    assert!(result.is_ok());
+    assert_eq!(cluster.asked(), [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn preparing_is_repeated_whatever_became_of_it() {
+    for first in [Reply::Close, error(0x1001)] {
+        let cluster = Cluster::start(move |received| if received.earlier == 0 { first.clone() } else { void() }).await;
+
+        let result = cluster.executor.run(&Work::Prepare { text: "SELECT" }, &plain()).await;
+
+        assert!(result.is_ok());
+        assert_eq!(cluster.asked(), [0, 1]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn increments_are_repeated_on_no_ones_word_but_the_callers() {
+    let counter = prepared("UPDATE t SET c = c + ? WHERE k = 1");
+    counter.set_state(PreparedState { is_counter: true, ..PreparedState::clone(&counter.state()) });
+    let batch = Work::Batch { batch_type: crate::protocol::BatchType::Counter, entries: &[] };
+    for (options, asked) in [(plain(), vec![0]), (idempotent(), vec![0, 1])] {
+        let mut cluster = Cluster::start(|received| if received.earlier == 0 { Reply::Close } else { void() }).await;
+        cluster.executor.defaults.is_idempotent = true;
+
+        let result = cluster.execute(&counter, &options).await;
+
+        assert_eq!((result.is_ok(), cluster.asked()), (asked.len() == 2, asked));
+    }
+    let cluster = Cluster::start(|_| Reply::Close).await;
+    assert!(cluster.executor.run(&batch, &idempotent()).await.is_err(), "a batch of counters is never repeated");
+    assert_eq!(cluster.asked(), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn serial_level_of_a_plain_write_proves_nothing() {
+    let options = StatementOptions { serial_consistency: Some(SerialConsistency::Serial), ..idempotent() };
+
+    let (result, asked) = after_first(Reply::Close, &options).await;
+
+    assert!(result.is_ok(), "it is sent with every request of such a session");
+    assert_eq!(asked, [0, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answer_longer_than_the_limit_costs_its_connection_only() {
+    let connection =
+        ConnectionConfig { body_len_max: 1000, ..ConnectionConfig::new(SocketAddr::from(([127, 0, 0, 1], 9042))) };
+    let shape = Shape { connection, ..Shape::default() };
+    let long = || Reply::Raw(Opcode::Result, vec![0; 1001]);
+    let cluster = Cluster::with(shape, move |received| if received.node == 0 { long() } else { void() }).await;
+
+    let error = failed(cluster.write(&plain()).await);
+
+    assert!(matches!(error.kind(), ErrorKind::ConnectionLost(reason) if reason.contains("1001")), "{error}");
+    assert_eq!((error.certainty(), cluster.asked()), (Certainty::MaybeApplied, vec![0]));
+    assert!(cluster.pool(0).pick().is_none());
+    cluster.write(&plain()).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn node_of_another_cluster_is_unusable_and_never_asked() {
+    let connection = ConnectionConfig {
+        cluster_name: Some("Sparta".to_owned()),
+        ..ConnectionConfig::new(SocketAddr::from(([127, 0, 0, 1], 9042)))
+    };
+    let cluster = Cluster::with(Shape { connection, ..Shape::default() }, |_| void()).await;
+
+    let error = failed(cluster.write(&idempotent()).await);
+
+    assert_eq!(cluster.pool(0).state(), NodeState::Unusable);
+    assert_eq!((error.kind(), error.attempts().len()), (&ErrorKind::NoNodeAvailable, 3));
+    assert!(cluster.log().is_empty());
 }
