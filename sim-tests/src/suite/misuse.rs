@@ -1,13 +1,17 @@
 //! Each misuse has an error of its own that says what to do, and sends nothing that could do harm.
 
 use super::{Needs, Outcome, Stage, subject};
-use helenus::{BatchType, Certainty, Consistency, Error, ErrorKind, PagingState, ProtocolVersion, Session};
+use helenus::{
+    BatchType, Certainty, Consistency, Error, ErrorKind, PagingState, PrepareOptions, ProtocolVersion, Session,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 subject! { "misuse";
     values_that_do_not_fit_are_refused_before_anything_is_sent,
     unset_needs_a_protocol_that_knows_it,
+    a_keyspace_of_its_own_needs_a_protocol_that_knows_it,
+    a_prepared_statement_stays_in_its_keyspace,
     a_batch_with_too_many_statements_is_refused,
     a_counter_in_a_logged_batch_is_refused_in_the_servers_words,
     a_paging_state_of_another_statement_is_refused,
@@ -20,6 +24,7 @@ subject! { "misuse";
     a_level_that_the_keyspace_cannot_satisfy_is_unavailable,
     a_closed_session_refuses_every_call,
     a_serial_level_for_a_plain_write_is_refused,
+    a_profile_or_node_that_does_not_exist_is_named,
     rows_of_a_statement_without_rows_and_too_many_rows_are_told,
 }
 
@@ -63,6 +68,32 @@ async fn unset_needs_a_protocol_that_knows_it(stage: Stage) -> Outcome {
     let error = refused(query.execute().await)?;
     assert!(matches!(error.kind(), ErrorKind::Bind(_)), "{error}");
     assert!(error.to_string().contains("unset"), "{error}");
+    Ok(())
+}
+
+async fn a_keyspace_of_its_own_needs_a_protocol_that_knows_it(stage: Stage) -> Outcome {
+    with_table(&stage).await?;
+    let session = stage.session_outside(3, |builder| builder.protocol_version(ProtocolVersion::V4)).await?;
+    let keyspace = stage.keyspace();
+    let errors = [
+        refused(session.query("SELECT v FROM t").keyspace(keyspace).execute().await)?,
+        refused(session.query("SELECT v FROM t WHERE k = ?").bind((1,)).keyspace(keyspace).execute().await)?,
+        refused(session.prepare_with("SELECT v FROM t", PrepareOptions::new().keyspace(keyspace)).await)?,
+    ];
+    for error in errors {
+        assert!(matches!(error.kind(), ErrorKind::Encode(message) if message.contains("keyspace")), "{error}");
+        assert_eq!(error.certainty(), Certainty::NotSent);
+    }
+    Ok(())
+}
+
+async fn a_prepared_statement_stays_in_its_keyspace(stage: Stage) -> Outcome {
+    let session = with_table(&stage).await?;
+    let select = session.prepare("SELECT v FROM t").await?;
+    session.query(&select).keyspace(stage.keyspace()).execute().await?;
+    let error = refused(session.query(&select).keyspace("atlantis").execute().await)?;
+    assert!(matches!(error.kind(), ErrorKind::Configuration(message) if message.contains("atlantis")), "{error}");
+    assert_eq!(error.certainty(), Certainty::NotSent);
     Ok(())
 }
 
@@ -198,6 +229,21 @@ async fn a_serial_level_for_a_plain_write_is_refused(stage: Stage) -> Outcome {
     let read: Option<(i32,)> =
         session.query("SELECT k FROM t WHERE k = 1").consistency(Consistency::Serial).optional().await?;
     assert_eq!(read, None);
+    Ok(())
+}
+
+async fn a_profile_or_node_that_does_not_exist_is_named(stage: Stage) -> Outcome {
+    let session = with_table(&stage).await?;
+    let nobody = session.cluster().nodes().iter().fold(0, |sum: u128, node| sum.wrapping_add(node.host_id.as_u128()));
+    let host_id = uuid::Uuid::from_u128(nobody);
+    let errors = [
+        (refused(session.query("SELECT v FROM t").profile("olap").execute().await)?, "olap".to_owned()),
+        (refused(session.query("SELECT v FROM t").node(host_id).execute().await)?, host_id.to_string()),
+    ];
+    for (error, named) in errors {
+        assert!(matches!(error.kind(), ErrorKind::Configuration(message) if message.contains(&named)), "{error}");
+        assert_eq!(error.certainty(), Certainty::NotSent);
+    }
     Ok(())
 }
 

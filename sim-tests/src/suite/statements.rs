@@ -1,7 +1,7 @@
 //! Statements of every kind, and what they answer.
 
 use super::{Outcome, Stage, subject};
-use helenus::{Applied, BatchType, ErrorKind};
+use helenus::{Applied, BatchType, ErrorKind, PrepareOptions};
 
 subject! { "statements";
     a_text_with_values_is_prepared_and_executed,
@@ -13,6 +13,7 @@ subject! { "statements";
     a_statement_that_is_not_cql_is_a_syntax_error,
     an_unknown_table_is_invalid,
     creating_a_table_twice_says_which_exists,
+    text_batches_and_prepared_statements_may_name_their_keyspace,
 }
 
 async fn a_text_with_values_is_prepared_and_executed(stage: Stage) -> Outcome {
@@ -116,5 +117,27 @@ async fn creating_a_table_twice_says_which_exists(stage: Stage) -> Outcome {
     let error = session.query("CREATE TABLE twice (id int PRIMARY KEY)").execute().await.expect_err("it exists");
     let expected = ErrorKind::AlreadyExists { keyspace: stage.keyspace().to_owned(), table: "twice".to_owned() };
     assert_eq!(*error.kind(), expected);
+    Ok(())
+}
+
+async fn text_batches_and_prepared_statements_may_name_their_keyspace(stage: Stage) -> Outcome {
+    // The session itself is in no keyspace.
+    let session = stage.session_outside(3, |builder| builder).await?;
+    let keyspace = stage.keyspace();
+    session.query("CREATE TABLE t (k int PRIMARY KEY, v text)").keyspace(keyspace).execute().await?;
+    session.query("INSERT INTO t (k, v) VALUES (1, 'text')").keyspace(keyspace).execute().await?;
+    session.query("INSERT INTO t (k, v) VALUES (?, ?)").bind((2, "bound")).keyspace(keyspace).execute().await?;
+    let batch = session.batch(BatchType::Logged).push("INSERT INTO t (k, v) VALUES (3, 'batch')", ());
+    batch.push("INSERT INTO t (k, v) VALUES (?, ?)", (4, "bound in it")).keyspace(keyspace).execute().await?;
+    let select = session.prepare_with("SELECT v FROM t WHERE k = ?", PrepareOptions::new().keyspace(keyspace)).await?;
+    for (k, v) in [(1, "text"), (2, "bound"), (3, "batch"), (4, "bound in it")] {
+        let (found,): (String,) = session.query(&select).bind((k,)).one().await?;
+        assert_eq!(found, v);
+    }
+    let elsewhere = session.query("SELECT v FROM t").execute().await.err().ok_or("there is no keyspace")?;
+    assert!(matches!(elsewhere.kind(), ErrorKind::Invalid(_)), "{elsewhere}");
+    let nowhere =
+        session.query("SELECT v FROM t").keyspace("atlantis").execute().await.err().ok_or("no such keyspace")?;
+    assert!(matches!(nowhere.kind(), ErrorKind::Invalid(_)), "{nowhere}");
     Ok(())
 }

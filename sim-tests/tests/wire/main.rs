@@ -3,6 +3,7 @@
 mod control_connection;
 mod negotiation;
 mod pools;
+mod requests;
 
 use helenus::{NodeState, Session, SessionBuilder};
 use simcluster::engine::{LedgerEntry, LedgerFact};

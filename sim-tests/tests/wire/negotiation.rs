@@ -1,8 +1,8 @@
 //! Which protocol version and compression a session ends up with.
 
 use super::{are_all_up, builder, connect, create_table, eventually, run, seconds, use_table};
-use helenus::ProtocolVersion;
 use helenus::protocol::compression::Compression;
+use helenus::{Certainty, ErrorKind, ProtocolVersion};
 use simcluster::fault::CrashKind;
 use simcluster::{ClusterConfig, NodeId};
 use std::time::Duration;
@@ -110,4 +110,15 @@ fn a_version_below_the_newest_can_be_asked_for_and_a_still_older_node_is_followe
         assert_eq!(session.protocol_version(), ProtocolVersion::V3);
         session
     });
+}
+
+#[test]
+fn a_cluster_that_shares_no_version_with_the_driver_is_told_with_the_versions_of_the_driver() {
+    simcluster::run(ClusterConfig::default().protocol_version_max(2).seed(7), |sim| async move {
+        let error = builder(&sim).connect().await.expect_err("version 2 is too old");
+        assert!(matches!(error.kind(), ErrorKind::UnsupportedProtocolVersion(_)), "{error}");
+        assert_eq!(error.certainty(), Certainty::NotSent);
+        assert!(error.to_string().contains("v3, v4 and v5"), "{error}");
+    })
+    .expect_clean();
 }
