@@ -22,6 +22,7 @@ const STEPS: &[Step] = &[
     step("house rules", &["xtask", "tidy"]),
     step("lints", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
     step("lints with planted bugs", &["clippy", "-p", "xtask", "--features", "mutants", "--", "-D", "warnings"]),
+    step("fuzz targets compile", &["check", "--manifest-path", "fuzz/Cargo.toml", "--locked", "--bins"]),
     step("tests", &["test", "--workspace"]),
     Step {
         title: "documentation",

@@ -42,7 +42,9 @@ pub fn check(root: &Path) -> Result<Vec<Finding>, String> {
     findings.extend(sources.unreachable_files());
     let architecture = read(root, "ARCHITECTURE.md")?;
     findings.extend(missing_reasons(&read(root, "Cargo.toml")?, &architecture));
-    findings.extend(named_tests::check(&sources, &architecture));
+    findings.extend(named_tests::check(&sources, "ARCHITECTURE.md", &architecture));
+    let rules = "driver/RULES.md";
+    findings.extend(named_tests::check(&sources, rules, &read(root, rules)?));
     findings.sort();
     findings.dedup();
     Ok(findings)
