@@ -32,6 +32,8 @@ pub struct ConnectionConfig {
     pub host_id: Option<Uuid>,
     /// Name of the application, reported to the node. Default none.
     pub application_name: Option<String>,
+    /// Whether a node with too many requests in hand refuses more of them, rather than reading no further.
+    pub throw_on_overload: bool,
     /// Limit for connecting and the whole handshake. Default 5 s.
     pub connect_timeout: Duration,
     /// Time without a byte read after which the node is probed; `None` never probes. Default 30 s.
@@ -61,6 +63,7 @@ impl ConnectionConfig {
             cluster_name: None,
             host_id: None,
             application_name: None,
+            throw_on_overload: false,
             connect_timeout: Duration::from_secs(5),
             heartbeat_interval: Some(Duration::from_secs(30)),
             heartbeat_timeout: Duration::from_secs(5),

@@ -162,6 +162,7 @@ impl<'c> Handshake<'c> {
             vec![("CQL_VERSION", "3.0.0"), ("DRIVER_NAME", DRIVER_NAME), ("DRIVER_VERSION", DRIVER_VERSION)];
         options.extend(self.info.compression.map(|wanted| ("COMPRESSION", wanted.name())));
         options.extend(self.config.application_name.as_deref().map(|name| ("APPLICATION_NAME", name)));
+        options.extend(self.config.throw_on_overload.then_some(("THROW_ON_OVERLOAD", "1")));
         self.send(&Startup { options: &options })
     }
 
@@ -319,6 +320,7 @@ mod tests {
     }
 
     #[test]
+
     fn startup_names_driver_version_and_application() {
         let mut config = config(ProtocolVersion::V4);
         config.application_name = Some("iliad".to_owned());
@@ -329,6 +331,16 @@ mod tests {
             assert!(startup.windows(part.len()).any(|window| window == part.as_bytes()), "{part}");
         }
         assert!(!startup.windows(3).any(|window| window == b"lz4"), "compression was not asked for");
+    }
+
+    #[test]
+    fn the_node_is_asked_to_refuse_when_overloaded_only_on_demand() {
+        for (throw_on_overload, expected) in [(false, 0), (true, 1)] {
+            let config = ConnectionConfig { throw_on_overload, ..config(ProtocolVersion::V4) };
+            let startup = sent(Handshake::new(&config).handle_answer(&received(4, 6, SUPPORTED)).unwrap());
+            let option = b"THROW_ON_OVERLOAD\0\x011";
+            assert_eq!(startup.windows(option.len()).filter(|window| *window == option).count(), expected);
+        }
     }
 
     #[test]

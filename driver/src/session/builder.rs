@@ -157,6 +157,14 @@ impl SessionBuilder {
         self
     }
 
+    /// Whether a node that has too many bytes of requests in hand answers more of them with
+    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), on which the retry policy can go to another node. Default:
+    /// no, then such a node reads no further until it has caught up, and calls wait. Cassandra 3.11.5 or newer.
+    pub fn throw_on_overload(mut self, throw: bool) -> Self {
+        self.connection.throw_on_overload = throw;
+        self
+    }
+
     /// Consistency level of calls that do not set one. Default: `LOCAL_QUORUM`.
     pub fn consistency(mut self, consistency: Consistency) -> Self {
         self.defaults.consistency = consistency;

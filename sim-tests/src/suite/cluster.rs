@@ -5,6 +5,9 @@ use helenus::env::BoxFuture;
 use std::fmt;
 use std::net::SocketAddr;
 
+/// How many bytes of requests from one address a node of any world takes in hand at once.
+pub const IN_FLIGHT_BYTES_MAX: usize = 8 << 20;
+
 /// A cluster that tests may break. Nodes are numbered from 1 in the order of the data centres.
 ///
 /// Changes return when the process, or its absence, is there; what other nodes think of it takes a while longer

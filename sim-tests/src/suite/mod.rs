@@ -33,7 +33,7 @@ mod statements;
 mod topology;
 mod values;
 
-pub use cluster::{Capability, Change, Member, Release, TestCluster, WorldError};
+pub use cluster::{Capability, Change, IN_FLIGHT_BYTES_MAX, Member, Release, TestCluster, WorldError};
 pub use pinned::Pinned;
 pub use recorded::Table;
 pub use stage::{Background, Stage};

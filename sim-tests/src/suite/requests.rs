@@ -1,10 +1,14 @@
 //! What a request carries beside its values, and what its answer carries beside its rows.
 
-use super::{Capability, Needs, Outcome, Stage, subject};
+use super::{Capability, IN_FLIGHT_BYTES_MAX, Needs, Outcome, Pinned, Stage, subject};
 use bytes::Bytes;
+use helenus::policy::Fallthrough;
 use helenus::value::{CqlValue, NamedValues};
-use helenus::{Applied, BatchType, Certainty, Consistency, ErrorKind, SerialConsistency};
+use helenus::{
+    Applied, BatchType, Certainty, Consistency, ErrorKind, ProtocolVersion, SerialConsistency, SessionBuilder,
+};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 subject! { "requests";
@@ -31,6 +35,8 @@ subject! { "requests";
     a_prepared_select_sees_a_column_added_later,
     one_row_is_demanded_and_several_are_an_error,
     rows_are_demanded_of_a_statement_without_any,
+    a_node_with_too_many_bytes_in_hand_refuses_more_only_if_asked_to,
+    a_message_larger_than_the_node_takes_is_warned_about_in_v4_and_refused_in_v5: Needs::PLAIN.since(4, 1),
     every_consistency_level_is_accepted_for_writes_and_reads,
     a_level_of_another_kind_is_invalid,
     a_missing_keyspace_is_told_when_connecting,
@@ -320,6 +326,49 @@ async fn rows_are_demanded_of_a_statement_without_any(stage: Stage) -> Outcome {
     let error = session.query("INSERT INTO t (id, v) VALUES (1, 'x')").all::<(i32,)>().await.expect_err("no rows");
     assert!(matches!(error.kind(), ErrorKind::NotRows), "{error}");
     assert_eq!(error.certainty(), Certainty::Applied);
+    Ok(())
+}
+
+/// Writes of several megabytes at once to one node; nothing is tried again.
+async fn write_at_once(stage: &Stage, session: &helenus::Session) -> Vec<Result<(), helenus::Error>> {
+    let insert = session.prepare("INSERT INTO t (id, v) VALUES (?, ?)").await.expect("prepared");
+    let v = Bytes::from(vec![7_u8; IN_FLIGHT_BYTES_MAX * 5 / 8]);
+    let writes = (0..6).map(|id| {
+        let (session, insert, v) = (session.clone(), insert.clone(), v.clone());
+        stage.spawn(async move { session.query(&insert).bind((id, v)).execute().await.map(drop) })
+    });
+    let mut results = Vec::new();
+    for write in writes.collect::<Vec<_>>() {
+        results.push(write.join().await.expect("the task ends"));
+    }
+    results
+}
+
+async fn a_node_with_too_many_bytes_in_hand_refuses_more_only_if_asked_to(stage: Stage) -> Outcome {
+    let coordinator = Arc::new(Pinned(stage.cluster().members()[0].address));
+    let settings = |builder: SessionBuilder| builder.load_balancing(coordinator.clone()).retry(Arc::new(Fallthrough));
+    let patient = stage.session_with(3, settings).await?;
+    patient.query("CREATE TABLE t (id int PRIMARY KEY, v blob)").execute().await?;
+    assert!(write_at_once(&stage, &patient).await.iter().all(Result::is_ok), "the node takes them in turn");
+    let refused = stage.session_with(3, |builder| settings(builder).throw_on_overload(true)).await?;
+    let errors: Vec<_> = write_at_once(&stage, &refused).await.into_iter().filter_map(Result::err).collect();
+    assert!((1..6).contains(&errors.len()), "some are refused, not all: {errors:?}");
+    assert!(errors.iter().all(|error| matches!(error.kind(), ErrorKind::Overloaded(_))), "{errors:?}");
+    refused.query("SELECT id FROM t WHERE id = 1").execute().await?;
+    Ok(())
+}
+
+async fn a_message_larger_than_the_node_takes_is_warned_about_in_v4_and_refused_in_v5(stage: Stage) -> Outcome {
+    let too_large = Bytes::from(vec![7_u8; IN_FLIGHT_BYTES_MAX + 1]);
+    let insert = "INSERT INTO t (id, v) VALUES (1, ?)";
+    let v4 = stage.session_with(3, |builder| builder.protocol_version(ProtocolVersion::V4)).await?;
+    v4.query("CREATE TABLE t (id int PRIMARY KEY, v blob)").execute().await?;
+    let served = v4.query(insert).bind((too_large.clone(),)).execute().await?;
+    assert!(served.warnings().iter().any(|text| text.ends_with("triggered backpressure.")), "{:?}", served.warnings());
+    let v5 = stage.session().await?;
+    let error = v5.query(insert).bind((too_large,)).execute().await.expect_err("it is larger");
+    assert!(matches!(error.kind(), ErrorKind::Invalid(text) if text.starts_with("CQL Message of size")), "{error}");
+    v5.query(insert).bind((Bytes::from_static(b"small"),)).execute().await?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The simulated world: every test gets a fresh simulated cluster in virtual time.
 
-use super::cluster::{Capability, Change, Member, Release, TestCluster, WorldError};
+use super::cluster::{Capability, Change, IN_FLIGHT_BYTES_MAX, Member, Release, TestCluster, WorldError};
 use super::{Outcome, Ring, Stage, Test};
 use helenus::Environment;
 use helenus::env::{sleep, timeout};
@@ -65,6 +65,7 @@ pub fn seed_of(test: &Test) -> u64 {
 fn config(ring: Ring, seed: u64) -> ClusterConfig {
     let budget = Budget { simulated: LIMIT * 2, ..Budget::default() };
     let mut config = ClusterConfig::default().seed(seed).racks(1).budget(budget);
+    config = config.in_flight_bytes_max(IN_FLIGHT_BYTES_MAX as u64);
     for (name, nodes) in ring.datacenters() {
         config = config.datacenter(*name, u32::from(*nodes));
     }

@@ -31,6 +31,7 @@ pub struct ClusterConfig {
     coordinator: CoordinatorConfig,
     failure_detection: Duration,
     gossip_interval: Duration,
+    in_flight_bytes_max: u64,
     mirror_custom_payload: bool,
     forget_prepared_on_restart: bool,
     users: Option<Vec<(String, String)>>,
@@ -58,6 +59,7 @@ impl Default for ClusterConfig {
             coordinator: CoordinatorConfig::default(),
             failure_detection: Duration::from_secs(8),
             gossip_interval: Duration::from_secs(1),
+            in_flight_bytes_max: 200 << 20,
             mirror_custom_payload: true,
             forget_prepared_on_restart: false,
             users: None,
@@ -159,6 +161,13 @@ impl ClusterConfig {
         self
     }
 
+    /// How many bytes of requests from one address a node takes in hand at once before it refuses more to clients that
+    /// asked for that with `THROW_ON_OVERLOAD`; default 200 MiB, a fortieth of a heap of 8 GiB.
+    pub const fn in_flight_bytes_max(mut self, bytes: u64) -> Self {
+        self.in_flight_bytes_max = bytes;
+        self
+    }
+
     /// Whether nodes send a request's custom payload back with the answer; default on. It is how tests attribute
     /// answers to questions; a plain Cassandra does not do it.
     pub const fn mirror_custom_payload(mut self, mirror: bool) -> Self {
@@ -249,6 +258,7 @@ impl ClusterConfig {
             coordinator: self.coordinator.clone(),
             failure_detection: self.failure_detection,
             gossip_interval: self.gossip_interval,
+            in_flight_bytes_max: self.in_flight_bytes_max,
             mirror_custom_payload: self.mirror_custom_payload,
             forget_prepared_on_restart: self.forget_prepared_on_restart,
             replaces: None,

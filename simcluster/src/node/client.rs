@@ -51,6 +51,10 @@ pub(super) struct Client {
     pub(super) events: BTreeSet<&'static str>,
     /// How many answers are owed on each stream; a client that follows the protocol never owes itself two.
     pub(super) busy: BTreeMap<i16, u32>,
+    /// Whether it asked to be refused when its address has too many bytes of requests in hand.
+    pub(super) throws_on_overload: bool,
+    /// Bytes of its requests that are not answered yet.
+    pub(super) in_flight_bytes: u64,
     /// What is to happen to the next answer.
     pub(super) spoils: Option<Spoil>,
 }
@@ -61,6 +65,10 @@ pub(super) struct Ticket {
     pub(super) client: ClientId,
     pub(super) stream: i16,
     pub(super) version: u8,
+    /// Length of the request's body.
+    pub(super) body_bytes: u64,
+    /// What its client is warned of, whatever the answer is.
+    pub(super) warning: Option<String>,
     /// The `nonce` of the request's payload, for ledgers.
     pub(super) nonce: Option<Bytes>,
     /// The request's payload, if it is to be echoed.
@@ -86,6 +94,8 @@ impl Node {
             was_warned_of_use: false,
             events: BTreeSet::new(),
             busy: BTreeMap::new(),
+            throws_on_overload: false,
+            in_flight_bytes: 0,
             spoils: None,
         };
         self.clients.insert(client, client_state);
@@ -133,14 +143,19 @@ impl Node {
         if stream < 0 {
             outputs.push(violation(client, format!("Request on stream {stream}: negative ids are the server's")));
         }
-        let ticket = Ticket {
+        let mut ticket = Ticket {
             client,
             stream,
             version: envelope.version,
+            body_bytes: envelope.body.len() as u64,
+            warning: None,
             nonce,
             payload: payload.filter(|_| self.config.mirror_custom_payload).cloned(),
             wants_trace: envelope.flags & flag::TRACING != 0,
         };
+        if let Some(error) = self.take_in_hand(&mut ticket) {
+            return self.respond(&ticket, ResponseMessage::Error(error), ResponseEnvelope::default(), outputs);
+        }
         let request = match decoded {
             Ok(request) => request,
             Err(error) => return self.refuse(&ticket, error.to_string(), outputs),
@@ -205,6 +220,7 @@ impl Node {
         let start = |node: &mut Self| {
             if let Some(state) = node.clients.get_mut(&ticket.client) {
                 state.stage = stage;
+                state.throws_on_overload = options.get("THROW_ON_OVERLOAD").is_some_and(|value| value == "1");
                 state.codec.start(compression);
             }
         };
@@ -273,7 +289,9 @@ impl Node {
                 state.busy.remove(&stream);
             }
         }
+        state.in_flight_bytes = state.in_flight_bytes.saturating_sub(ticket.body_bytes);
         envelope.payload.clone_from(&ticket.payload);
+        envelope.warnings.extend(ticket.warning.clone());
         let message = match message {
             ResponseMessage::Error(error) => ResponseMessage::Error(error.downgraded(ticket.version)),
             other => other,

@@ -35,6 +35,10 @@ pub struct NodeConfig {
     pub failure_detection: Duration,
     /// How often it gossips with each peer; Cassandra: 1 s.
     pub gossip_interval: Duration,
+    /// How many bytes of requests from one address it takes in hand at once: Cassandra's
+    /// `native_transport_max_request_data_in_flight_per_ip`. More are taken all the same, unless their client asked
+    /// with `THROW_ON_OVERLOAD` to be refused.
+    pub in_flight_bytes_max: u64,
     /// Whether custom payloads are echoed, as Cassandra's mirroring query handler does.
     pub mirror_custom_payload: bool,
     /// Whether a restart forgets prepared statements (else they are reloaded, as Cassandra does from its table).

@@ -13,6 +13,7 @@ mod lifecycle;
 mod local_reads;
 mod message;
 mod misbehaviour;
+mod overload;
 mod prepared;
 mod requests;
 mod schema_answers;

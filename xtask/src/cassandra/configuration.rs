@@ -196,6 +196,10 @@ impl Ring {
         line("storage_port", "7000");
         line("native_transport_port", "9042");
         line("start_native_transport", "true");
+        line(
+            "native_transport_max_request_data_in_flight_per_ip",
+            &format!("{}B", sim_tests::suite::IN_FLIGHT_BYTES_MAX),
+        );
         line("auto_snapshot", "false");
         line("commitlog_sync", "periodic");
         if settings.auth {
@@ -280,7 +284,10 @@ fn before_4_1(yaml: &str) -> String {
     let mut text = String::new();
     for line in yaml.lines() {
         let renamed = line.split_once(": ").map(|(key, value)| {
-            if let Some(feature) = key.strip_suffix("_enabled") {
+            if key == "native_transport_max_request_data_in_flight_per_ip" {
+                let bytes = value.trim_end_matches('B');
+                format!("native_transport_max_concurrent_requests_in_bytes_per_ip: {bytes}")
+            } else if let Some(feature) = key.strip_suffix("_enabled") {
                 format!("enable_{feature}: {value}")
             } else if let Some(size) = value.strip_suffix("MiB") {
                 format!("{key}_in_mb: {size}")

@@ -190,6 +190,32 @@ fn requests_are_told_to_the_ledger_with_their_nonce() {
     assert!(seen(&Observation::Response { client, stream, opcode: opcode::READY, error: None, nonce }));
 }
 
+/// REGISTER of no event types behind an option nobody reads: a request of more than a mebibyte.
+fn large_request(stream: i16) -> Vec<u8> {
+    let mut body = vec![0, 1];
+    body.extend(string("padding"));
+    body.extend((1_i32 << 20).to_be_bytes());
+    body.extend(vec![0; 1 << 20]);
+    body.extend([0, 0]);
+    let mut request = envelope(4, stream, opcode::REGISTER, &body);
+    request[1] = flag::CUSTOM_PAYLOAD;
+    request
+}
+
+#[test]
+fn more_bytes_than_a_node_takes_in_hand_are_refused_only_if_the_client_asked_for_that() {
+    let mut patient = Single::new(|_| {});
+    patient.send(&envelope(4, 1, opcode::STARTUP, &startup(&[CQL])));
+    let served = patient.send(&large_request(2));
+    assert_eq!((served[1] & flag::WARNING, served[4]), (flag::WARNING, opcode::READY));
+    let mut refused = Single::new(|_| {});
+    refused.send(&envelope(4, 1, opcode::STARTUP, &startup(&[CQL, ("THROW_ON_OVERLOAD", "1")])));
+    let (code, text) = error_text(&refused.send(&large_request(2)));
+    assert_eq!(code, 0x1001);
+    assert!(text.starts_with("Request breached limit on bytes in flight."), "{text}");
+    assert_eq!(refused.send(&envelope(4, 3, opcode::OPTIONS, &[]))[4], opcode::SUPPORTED);
+}
+
 #[test]
 fn foreign_answers_come_on_streams_without_a_request() {
     let mut single = Single::new(|_| {});

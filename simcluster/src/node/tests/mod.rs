@@ -31,6 +31,7 @@ fn config(id: u32, nodes: u32) -> NodeConfig {
         coordinator: CoordinatorConfig::default(),
         failure_detection: Duration::from_secs(5),
         gossip_interval: Duration::from_secs(1),
+        in_flight_bytes_max: 1 << 20,
         mirror_custom_payload: false,
         forget_prepared_on_restart: false,
         replaces: None,
