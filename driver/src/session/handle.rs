@@ -14,7 +14,7 @@ use super::binding::{Bound, work_of};
 use super::builder::SessionBuilder;
 use super::prepare_options::PrepareOptions;
 use super::query::Query;
-use super::result::QueryResult;
+use super::result::{NO_PAGES, QueryResult};
 use crate::control::{ControlWorker, SchemaScope, wait_for_agreement};
 use crate::env::mutants::is_planted;
 use crate::env::{Instant, timeout};
@@ -282,7 +282,7 @@ impl Session {
         if has_followup(&answer) {
             return Box::pin(self.follow_up(answer, options, started)).await;
         }
-        Ok(QueryResult::new(answer, true)?.with_fingerprint(|| bound.fingerprint()))
+        QueryResult::new(answer, true, || bound.fingerprint())
     }
 
     /// Does what the answer asks the session for, and then returns it. `started` is when the call began, if it may
@@ -299,13 +299,13 @@ impl Session {
             let spent = started.map_or(Duration::ZERO, Instant::elapsed);
             let limit = self.limit_of(options).saturating_sub(spent);
             let is_agreed = self.after_schema_change(&answer.connection, scope, limit).await;
-            return QueryResult::new(answer, is_agreed);
+            return QueryResult::new(answer, is_agreed, || NO_PAGES);
         }
         if let Message::Result(ResultBody::SetKeyspace(keyspace)) = &answer.decoded.message {
             let keyspace = keyspace.clone();
             self.use_keyspace(&keyspace).await?;
         }
-        QueryResult::new(answer, true)
+        QueryResult::new(answer, true, || NO_PAGES)
     }
 
     pub(super) async fn execute_batch(
@@ -319,7 +319,7 @@ impl Session {
             return Err(Error::not_sent(ErrorKind::Configuration(message)));
         }
         let answer = self.shared.executor.run(&Work::Batch { batch_type, entries }, options).await?;
-        QueryResult::new(answer, true)
+        QueryResult::new(answer, true, || NO_PAGES)
     }
 
     /// The profile `name`, or the name itself if there is none.

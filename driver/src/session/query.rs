@@ -167,7 +167,7 @@ impl<V: BindValues> Query<V> {
         if has_followup(&answer) {
             return Box::pin(self.session.follow_up(answer, &self.options, None)).await;
         }
-        Ok(QueryResult::new(answer, true)?.with_fingerprint(|| bound.fingerprint()))
+        QueryResult::new(answer, true, || bound.fingerprint())
     }
 
     async fn execute_text(mut self) -> Result<QueryResult> {

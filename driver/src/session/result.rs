@@ -29,6 +29,9 @@ pub struct QueryResult {
     fingerprint: u64,
 }
 
+/// The fingerprint of what has no further pages.
+pub(super) const NO_PAGES: u64 = 0;
+
 /// The outcome of a conditional statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied<T> {
@@ -46,7 +49,8 @@ pub(super) struct RowsLeft {
 }
 
 impl QueryResult {
-    pub(super) fn new(answer: Answer, is_schema_agreed: bool) -> Result<Self> {
+    /// `fingerprint` is asked for what the statement is recognised by, if there are more pages.
+    pub(super) fn new(answer: Answer, is_schema_agreed: bool, fingerprint: impl FnOnce() -> u64) -> Result<Self> {
         let Answer { decoded, coordinator, address, attempts, .. } = answer;
         let undecodable = |what: &str| Err(Error::applied(ErrorKind::Decode(what.to_owned())));
         let rows = match decoded.message {
@@ -57,6 +61,7 @@ impl QueryResult {
             Message::Result(_) => None,
             _ => return undecodable("the answer is not a result"),
         };
+        let has_more = rows.as_ref().is_some_and(|rows| rows.metadata.paging_state().is_some());
         Ok(Self {
             coordinator,
             address,
@@ -64,7 +69,7 @@ impl QueryResult {
             annotations: decoded.annotations,
             is_schema_agreed,
             attempts,
-            fingerprint: 0,
+            fingerprint: if has_more { fingerprint() } else { NO_PAGES },
         })
     }
 
@@ -124,14 +129,6 @@ impl QueryResult {
     /// Where the next page starts, in the server's own form.
     pub(super) fn raw_paging_state(&self) -> Option<&[u8]> {
         self.rows.as_ref()?.metadata.paging_state().map(|state| &state[..])
-    }
-
-    /// Notes the statement that more pages belong to.
-    pub(super) fn with_fingerprint(mut self, fingerprint: impl FnOnce() -> u64) -> Self {
-        if self.raw_paging_state().is_some() {
-            self.fingerprint = fingerprint();
-        }
-        self
     }
 
     /// Warnings of the coordinator.
