@@ -346,7 +346,10 @@ async fn write_at_once(stage: &Stage, session: &helenus::Session) -> Vec<Result<
 
 async fn a_node_with_too_many_bytes_in_hand_refuses_more_only_if_asked_to(stage: Stage) -> Outcome {
     let coordinator = Arc::new(Pinned(stage.cluster().members()[0].address));
-    let settings = |builder: SessionBuilder| builder.load_balancing(coordinator.clone()).retry(Arc::new(Fallthrough));
+    // Over one connection a request may be answered before the next has arrived.
+    let settings = |builder: SessionBuilder| {
+        builder.load_balancing(coordinator.clone()).retry(Arc::new(Fallthrough)).connections_per_node(6)
+    };
     let patient = stage.session_with(3, settings).await?;
     patient.query("CREATE TABLE t (id int PRIMARY KEY, v blob)").execute().await?;
     assert!(write_at_once(&stage, &patient).await.iter().all(Result::is_ok), "the node takes them in turn");
