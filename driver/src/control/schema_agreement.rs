@@ -2,7 +2,8 @@
 //!
 //! # Source
 //!
-//! `system.local` and the peers tables; nodes thought to be down are not waited for.
+//! `system.local` and `system.peers`. As in the Python driver all nodes are waited for that are not known to be down,
+//! whether or not requests are sent to them: tables have replicas in data centres that a session ignores.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -269,7 +269,10 @@ impl Worker {
                 Some(index) => match view.pool(index) {
                     Some(pool) if is_up => pool.hint(),
                     Some(pool) => pool.probe(),
-                    None => due.topology |= is_up,
+                    None => {
+                        self.state.handle_report(view.snapshot.nodes()[usize::from(index)].host_id, is_up);
+                        due.topology |= is_up;
+                    }
                 },
                 None if is_up => due.topology = true,
                 None => {}
@@ -335,6 +338,8 @@ impl Worker {
         let is_first = previous.is_none();
         let Established { control, topology, schema } = established;
         self.state.set_control_node(Some(local));
+        // What was to be said meanwhile went unheard.
+        self.state.retain_reports(|_| false);
         self.last_control_address = Some(dialled);
         let control = Arc::new(control);
         let closed = control.connection.clone();

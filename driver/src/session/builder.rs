@@ -276,8 +276,11 @@ impl SessionBuilder {
         self
     }
 
-    /// Limit of waiting for schema agreement after a schema change; the wait ends with the limit of the call as well.
-    /// Default: 10 s.
+    /// Limit of waiting for schema agreement after a schema change, on all live nodes of all data centres. Default:
+    /// 10 s.
+    ///
+    /// The wait is part of the call: it also ends with the call's own time limit (`request_timeout`), however long this
+    /// limit is. The change has succeeded all the same, and the result tells that there was no agreement.
     pub fn schema_agreement_timeout(mut self, limit: Duration) -> Self {
         self.agreement_timeout = limit;
         self

@@ -221,7 +221,9 @@ impl Session {
         self.shared.factory.version()
     }
 
-    /// Waits until all live nodes report one schema version.
+    /// Waits until all live nodes report one schema version, those included that the load-balancing policy ignores.
+    ///
+    /// Nodes are live that the session is connected to, and ignored ones that were not reported to be down.
     ///
     /// # Errors
     ///
@@ -352,12 +354,8 @@ impl Session {
 
     /// `None` if the node could not be asked.
     async fn agree(&self, connection: &crate::connection::Connection, deadline: Instant) -> Option<bool> {
-        let state = Arc::clone(&self.shared.executor.state);
-        let is_live = move |host_id| {
-            let view = state.view();
-            view.snapshot.index_of(host_id).is_some_and(|index| view.health(index).is_up)
-        };
-        wait_for_agreement(connection, deadline, is_live).await.ok()
+        let state = &self.shared.executor.state;
+        wait_for_agreement(connection, deadline, |host_id| state.is_thought_live(host_id)).await.ok()
     }
 
     pub(super) async fn refresh(&self, nodes: bool, schema: Option<SchemaScope>, limit: Duration) -> Result<()> {

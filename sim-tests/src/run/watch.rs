@@ -305,13 +305,22 @@ pub(super) fn agreement(run: &Run, nonce: Nonce) {
     let select = format!(
         "SELECT table_name FROM system_schema.tables WHERE keyspace_name = '{KEYSPACE}' AND table_name = '{table}'"
     );
-    // Of nodes that a session does not use it does not know whether they live, and it does not wait for them.
-    for node in members(run).into_iter().filter(|node| node.datacenter == app::connect::LOCAL_DATACENTER) {
+    for node in members(run).into_iter().filter(|node| !is_said_to_be_down(run, node)) {
         if run.sim.query_node(node.id, &select).is_ok_and(|answer| answer.rows.is_empty()) {
             run.fail("I35", Class::Safety, format!("{nonce} was called agreed, node {} has no {table}", node.id));
             return;
         }
     }
+}
+
+/// Whether a false report may have told that a node is down that no session is connected to and could know better of.
+fn is_said_to_be_down(run: &Run, node: &NodeTruth) -> bool {
+    let now = run.now().saturating_sub(run.notebook.lock().safety_began);
+    node.datacenter != app::connect::LOCAL_DATACENTER
+        && run.plan.faults.iter().any(|planned| {
+            matches!(planned.fault, Fault::FalseStatus { about, up: false, .. } if about == node.id)
+                && Duration::from_millis(planned.at_ms) <= now
+        })
 }
 
 /// I19: every node that is not ignored has its full pool. Remote data centres are ignored by default.

@@ -247,3 +247,30 @@ fn the_ring_follows_the_nodes() {
         session
     });
 }
+
+#[test]
+fn a_schema_change_is_agreed_once_nodes_of_ignored_data_centres_have_it_too() {
+    let config = ClusterConfig::default().datacenter("dc1", 2).datacenter("dc2", 2);
+    run(config, |sim| async move {
+        let session = builder(&sim).local_datacenter("dc1").connect().await.expect("a healthy cluster");
+        create_table(&session).await;
+        sim.inject(&Fault::SlowSchema { node: NodeId(4), by_ms: 3_000 });
+
+        let before = sim.now();
+        let changed = session.query("ALTER TABLE ks.t ADD note text").execute().await.expect("a healthy cluster");
+        assert!(changed.is_schema_agreed());
+        assert!(sim.now().since(before) >= Duration::from_secs(3), "node 4 has it only now");
+        let versions = sim.schema_versions();
+        assert!(versions.iter().all(|(_, version)| *version == versions[0].1), "{versions:?}");
+
+        sim.crash(NodeId(4), CrashKind::Rst);
+        // The others notice, and say so.
+        seconds(60).await;
+        let before = sim.now();
+        let changed = session.query("ALTER TABLE ks.t ADD more text").execute().await.expect("a healthy cluster");
+        assert!(changed.is_schema_agreed(), "a node that is down is not waited for");
+        assert!(sim.now().since(before) < Duration::from_secs(5));
+        sim.heal_all();
+        session
+    });
+}

@@ -27,6 +27,8 @@ impl Worker {
             self.tell_removed(&diff, previous);
         }
         self.tell_added(&diff, previous, &snapshot);
+        // A report was about whoever was at the address.
+        self.state.retain_reports(|id| snapshot.index_of(id).is_some() && !diff.moved.contains(&id));
         let now = Instant::now();
         self.refresh_at = now + self.settings.refresh_interval;
         let mut pending = self.inbox.pending.lock().unwrap_or_else(PoisonError::into_inner);
