@@ -329,17 +329,19 @@ async fn rows_are_demanded_of_a_statement_without_any(stage: Stage) -> Outcome {
     Ok(())
 }
 
-/// Writes of several megabytes at once to one node; nothing is tried again.
-async fn write_at_once(stage: &Stage, session: &helenus::Session) -> Vec<Result<(), helenus::Error>> {
-    let insert = session.prepare("INSERT INTO t (id, v) VALUES (?, ?)").await.expect("prepared");
-    let v = Bytes::from(vec![7_u8; IN_FLIGHT_BYTES_MAX * 5 / 8]);
-    let writes = (0..6).map(|id| {
-        let (session, insert, v) = (session.clone(), insert.clone(), v.clone());
-        stage.spawn(async move { session.query(&insert).bind((id, v)).execute().await.map(drop) })
+/// Small reads with a large payload, to one node: its coordinator counts them whole, its replicas have nothing to carry.
+async fn large_reads_at_once(stage: &Stage, session: &helenus::Session) -> Vec<Result<(), helenus::Error>> {
+    let payload = BTreeMap::from([("ballast".to_owned(), Bytes::from(vec![7_u8; IN_FLIGHT_BYTES_MAX * 5 / 8]))]);
+    let reads = (0..6).map(|id| {
+        let (session, payload) = (session.clone(), payload.clone());
+        stage.spawn(async move {
+            let read = session.query("SELECT id FROM t WHERE id = ?").bind((id,)).custom_payload(payload);
+            read.consistency(Consistency::All).execute().await.map(drop)
+        })
     });
     let mut results = Vec::new();
-    for write in writes.collect::<Vec<_>>() {
-        results.push(write.join().await.expect("the task ends"));
+    for read in reads.collect::<Vec<_>>() {
+        results.push(read.join().await.expect("the task ends"));
     }
     results
 }
@@ -351,10 +353,12 @@ async fn a_node_with_too_many_bytes_in_hand_refuses_more_only_if_asked_to(stage:
         builder.load_balancing(coordinator.clone()).retry(Arc::new(Fallthrough)).connections_per_node(6)
     };
     let patient = stage.session_with(3, settings).await?;
-    patient.query("CREATE TABLE t (id int PRIMARY KEY, v blob)").execute().await?;
-    assert!(write_at_once(&stage, &patient).await.iter().all(Result::is_ok), "the node takes them in turn");
+    patient.query("CREATE TABLE t (id int PRIMARY KEY)").execute().await?;
+    for taken_in_turn in large_reads_at_once(&stage, &patient).await {
+        taken_in_turn?;
+    }
     let refused = stage.session_with(3, |builder| settings(builder).throw_on_overload(true)).await?;
-    let errors: Vec<_> = write_at_once(&stage, &refused).await.into_iter().filter_map(Result::err).collect();
+    let errors: Vec<_> = large_reads_at_once(&stage, &refused).await.into_iter().filter_map(Result::err).collect();
     assert!((1..6).contains(&errors.len()), "some are refused, not all: {errors:?}");
     assert!(errors.iter().all(|error| matches!(error.kind(), ErrorKind::Overloaded(_))), "{errors:?}");
     refused.query("SELECT id FROM t WHERE id = 1").execute().await?;
