@@ -179,6 +179,33 @@ fn a_node_keeps_its_identity_when_its_address_changes_and_two_may_swap() {
 }
 
 #[test]
+fn when_nodes_swap_addresses_clients_hear_that_both_went_down_and_came_up() {
+    simcluster::run(ClusterConfig::default().seed(6), |sim| async move {
+        fill(&sim).await;
+        let mut stream = sim.connect("app", sim.nodes()[0].address).await.unwrap();
+        request(&mut stream, 0x01, b"\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0").await;
+        assert_eq!(request(&mut stream, 0x0B, b"\x00\x01\x00\x0dSTATUS_CHANGE").await.0, 0x02, "READY");
+        sim.inject(&Fault::SwapAddresses { node: NodeId(2), with: NodeId(3) });
+        seconds(5).await;
+        let told = sim.ledger(|entries| {
+            use simcluster::engine::LedgerFact;
+            use simcluster::node::Observation;
+            let event = |fact: &LedgerFact| match fact {
+                LedgerFact::Node(Observation::EventSent { event, .. }) => Some(event.clone()),
+                _ => None,
+            };
+            entries.iter().filter_map(|entry| event(&entry.fact)).collect::<Vec<String>>()
+        });
+        for node in &sim.nodes()[1..] {
+            let of_it = |event: &&String| event.contains(&node.address.to_string());
+            let words: Vec<&str> = told.iter().filter(of_it).filter_map(|event| event.split(' ').next()).collect();
+            assert_eq!(words, ["DOWN", "UP"], "{told:?}");
+        }
+    })
+    .expect_clean();
+}
+
+#[test]
 fn a_node_that_is_stopped_in_good_order_is_known_to_be_down_at_once() {
     simcluster::run(ClusterConfig::default().seed(5), |sim| async move {
         let drain = Fault::Crash { node: NodeId(3), how: CrashKind::Drain };

@@ -294,6 +294,11 @@ impl Node {
         } else if restarted && self.members.alive.remove(&node) {
             outputs.push(Output::Observed(Observation::Liveness { peer: node, alive: false }));
         }
+        let is_at_home = known.as_ref().is_some_and(|known| known.address == state.address);
+        if !is_at_home && self.members.last_status.get(&state.address) == Some(&"UP") {
+            // Cassandra's gossip knows addresses: a node that appears where another one was is that one, restarted.
+            self.notify_status("DOWN", state.address, outputs);
+        }
         let schema_changed = known.as_ref().is_none_or(|known| known.schema_version != state.schema_version);
         self.members.peers.entry(node).or_default().state = Some(state.clone());
         if let Some(dead) = state.replaces.filter(|_| owns_tokens(state.status)) {
