@@ -55,11 +55,11 @@ pub fn from_text(cql_type: &CqlType, text: &str) -> Result<Bytes, String> {
         }
         T::Decimal => decimal_from_text(text).ok_or_else(|| format!("unable to make BigDecimal from '{text}'"))?,
         T::Uuid | T::Timeuuid => {
-            let what = if *cql_type == T::Uuid { "UUID" } else { "TimeUUID" };
-            let uuid = Uuid::try_parse(text)
-                .ok()
-                .filter(|_| text.len() == 36)
-                .ok_or_else(|| format!("Unable to make {what} from '{text}'"))?;
+            let unreadable = || match cql_type {
+                T::Uuid => format!("Unable to make UUID from '{text}'"),
+                _ => format!("Unknown timeuuid representation: {text}"),
+            };
+            let uuid = Uuid::try_parse(text).ok().filter(|_| text.len() == 36).ok_or_else(unreadable)?;
             if *cql_type == T::Timeuuid && uuid.get_version_num() != 1 {
                 return Err("TimeUUID supports only version 1 UUIDs".to_owned());
             }
