@@ -121,7 +121,7 @@ pub fn schema_from_rows(store: &Store, system: &Schema, unix_seconds: i64) -> Sc
     for row in tables {
         let (keyspace_name, name) = (row.text("keyspace_name"), row.text("table_name"));
         let Some(keyspace) = keyspaces.get_mut(&keyspace_name) else { continue };
-        let own = |other: &&SchemaRow| other.text("keyspace_name") == keyspace_name && other.text("table_name") == name;
+        let own = |other: &&SchemaRow<'_>| other.table() == row.table();
         let mut table = Table {
             keyspace: keyspace_name.clone(),
             name: name.clone(),
@@ -344,9 +344,11 @@ struct SchemaRows<'a> {
     digest: Md5,
 }
 
-impl SchemaRows<'_> {
-    fn all(&mut self, name: &str) -> Vec<SchemaRow> {
+impl<'a> SchemaRows<'a> {
+    fn all(&mut self, name: &str) -> Vec<SchemaRow<'a>> {
         let Some(table) = self.system.table("system_schema", name) else { return Vec::new() };
+        let mut by_name: Vec<usize> = (0..table.columns.len()).collect();
+        by_name.sort_unstable_by_key(|i| &table.columns[*i].name);
         let mut rows = Vec::new();
         self.digest.update(name.as_bytes());
         for (key, partition) in self.store.partitions(table.id) {
@@ -366,9 +368,8 @@ impl SchemaRows<'_> {
                     static_row: &partition.static_row,
                     unix_seconds: self.unix_seconds,
                 };
-                let values: BTreeMap<String, Bytes> = (0..table.columns.len())
-                    .filter_map(|i| Some((table.columns[i].name.clone(), view.value(i)?)))
-                    .collect();
+                let value = |i: &usize| Some((table.columns[*i].name.as_str(), view.value(*i)?));
+                let values: Vec<(&str, Bytes)> = by_name.iter().filter_map(value).collect();
                 for (name, value) in &values {
                     self.digest.update((name.len() as u64).to_be_bytes());
                     self.digest.update(name.as_bytes());
@@ -382,25 +383,35 @@ impl SchemaRows<'_> {
     }
 }
 
-/// One live row of a schema table, by column name.
-struct SchemaRow(BTreeMap<String, Bytes>);
+/// One live row of a schema table: its values in the order of their columns' names.
+struct SchemaRow<'a>(Vec<(&'a str, Bytes)>);
 
-impl SchemaRow {
+impl SchemaRow<'_> {
+    fn value(&self, name: &str) -> Option<&Bytes> {
+        self.0.iter().find(|(column, _)| *column == name).map(|(_, value)| value)
+    }
+
     fn get(&self, name: &str) -> Option<Bytes> {
-        self.0.get(name).cloned()
+        self.value(name).cloned()
     }
 
     fn text(&self, name: &str) -> String {
-        self.0.get(name).map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default()
+        self.value(name).map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or_default()
+    }
+
+    /// The table that the row is about.
+    fn table(&self) -> (&[u8], &[u8]) {
+        let name = |column| self.value(column).map(|bytes| &bytes[..]).unwrap_or_default();
+        (name("keyspace_name"), name("table_name"))
     }
 
     fn text_list(&self, name: &str) -> Vec<String> {
-        let parts = self.0.get(name).and_then(|b| codec::split_collection(b, false)).unwrap_or_default();
+        let parts = self.value(name).and_then(|b| codec::split_collection(b, false)).unwrap_or_default();
         parts.into_iter().flatten().map(|b| String::from_utf8_lossy(&b).into_owned()).collect()
     }
 
     fn text_map(&self, name: &str) -> BTreeMap<String, String> {
-        let parts = self.0.get(name).and_then(|b| codec::split_collection(b, true)).unwrap_or_default();
+        let parts = self.value(name).and_then(|b| codec::split_collection(b, true)).unwrap_or_default();
         let texts: Vec<String> =
             parts.into_iter().map(|b| String::from_utf8_lossy(&b.unwrap_or_default()).into_owned()).collect();
         texts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()

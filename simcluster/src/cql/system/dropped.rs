@@ -28,7 +28,7 @@ pub fn rows(system: &Schema, schema_keyspace: &str, table: &Table, timestamp: i6
 }
 
 /// The column of a row, with its name.
-pub fn read(row: &SchemaRow, types: &BTreeMap<String, Arc<UserType>>) -> Option<(String, DroppedColumn)> {
+pub fn read(row: &SchemaRow<'_>, types: &BTreeMap<String, Arc<UserType>>) -> Option<(String, DroppedColumn)> {
     let millis = row.get("dropped_time").map(|bytes| crate::types::text::integer(&bytes))?;
     let column = DroppedColumn {
         cql_type: stored_type(&row.text("type"), types)?,
