@@ -143,7 +143,8 @@ impl Executor {
         let mut repreparations: Vec<(Bytes, u32)> = Vec::new();
         loop {
             let error = match setback {
-                Setback::Failed(failed) => return Err(failed),
+                Setback::Failed(failed) if repreparations.is_empty() => return Err(failed),
+                Setback::Failed(failed) => return Err(once_refused(failed)),
                 Setback::Unprepared(error) => error,
             };
             let statement = match &error.kind {
@@ -162,12 +163,7 @@ impl Executor {
             debug!(host_id = %job.node(trial.index).host_id, "preparing a forgotten statement again");
             if !is_planted("P12-executed-again-without-preparing") {
                 let prepared = reprepare(statement, &trial.connection, &job.view, trial.deadline).await;
-                prepared.map_err(|(failure, kind)| {
-                    // The statement itself had been sent, and refused.
-                    let failure =
-                        if failure == AttemptFailure::NotSent { AttemptFailure::IsBootstrapping } else { failure };
-                    trial.failed(AttemptKind::Reprepare, false, (failure, kind))
-                })?;
+                prepared.map_err(|failure| trial.failed(AttemptKind::Reprepare, false, failure))?;
             }
             let sending = self.sending(job, trial.consistency);
             let result = trial.connection.call(&sending, Some(trial.deadline)).await;
@@ -177,6 +173,14 @@ impl Executor {
             };
         }
     }
+}
+
+/// A statement that could not be sent again had been sent before, and the coordinator has refused it.
+fn once_refused(mut failed: Box<Failed>) -> Box<Failed> {
+    if failed.failure == AttemptFailure::NotSent {
+        failed.failure = AttemptFailure::IsBootstrapping;
+    }
+    failed
 }
 
 /// Counts one more preparation of a statement; true if it has had all that an attempt allows.
