@@ -152,19 +152,20 @@ async fn a_parallel_execution_overtakes_a_silent_node(stage: Stage) -> Outcome {
     let policy = ConstantSpeculation { max_extra: 2, delay: Duration::from_millis(100) };
     let session = stage.session_with(3, |builder| builder.speculative_execution(Arc::new(policy))).await?;
     let select = session.prepare("SELECT v FROM t WHERE k = ? AND c = 0").await?;
+    let silent = stage.address(1);
     stage.cluster().pause(1).await?;
     let mut overtaken = None;
     for _ in 0..20 {
         let began = Instant::now();
         let result = session.query(&select).bind((1,)).consistency(Consistency::One).idempotent(true).execute().await?;
-        if !result.attempts().is_empty() {
-            overtaken = Some((result, began.elapsed()));
+        // Another node may read from the silent one, and be overtaken too.
+        if result.attempts().iter().any(|attempt| attempt.address == silent) {
+            overtaken = Some(began.elapsed());
             break;
         }
     }
     stage.cluster().resume(1).await?;
-    let (result, elapsed) = overtaken.ok_or("the silent node was never asked")?;
-    assert_eq!(result.attempts()[0].address, stage.address(1));
+    let elapsed = overtaken.ok_or("the silent node was never asked")?;
     assert!(elapsed < Duration::from_secs(10), "long before its limit: {elapsed:?}");
     assert!(session.metrics().speculations > 0);
     Ok(())
@@ -178,7 +179,8 @@ async fn a_read_that_was_retried_lists_the_attempt_before(stage: Stage) -> Outco
     let mut retried = None;
     for _ in 0..20 {
         let query = session.query(&select).bind((1,)).consistency(Consistency::One).idempotent(true);
-        let result = query.attempt_timeout(limit).execute().await?;
+        // The others may read from the silent node, and be late as well: then no attempt succeeds.
+        let Ok(result) = query.attempt_timeout(limit).execute().await else { continue };
         if result.attempts().iter().any(|attempt| attempt.address == stage.address(1)) {
             retried = Some(result);
             break;
