@@ -196,6 +196,10 @@ impl SessionBuilder {
     }
 
     /// Whether calls that do not say are idempotent. Default: no.
+    ///
+    /// Counters are excepted where the driver can tell without reading CQL: counter batches, and prepared statements
+    /// with variables that write to a table of counters. Other increments, appends to lists and texts that call `now()`
+    /// are to say it themselves, by [`Query::idempotent`](super::Query::idempotent).
     pub fn default_idempotence(mut self, is_idempotent: bool) -> Self {
         self.defaults.is_idempotent = is_idempotent;
         self

@@ -1,6 +1,7 @@
 //! The driver's connections in whole simulated clusters: negotiation, pools, the control connection.
 
 mod control_connection;
+mod extensions;
 mod negotiation;
 mod pools;
 mod requests;
