@@ -20,6 +20,7 @@ use ring::{NODES_MAX, Ring, Settings};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A real ring, or what to do with one.
 #[derive(Clone, Debug, clap::Args)]
@@ -245,6 +246,13 @@ impl Ring {
     }
 }
 
+/// Every ring that a guard of this process has watched over: Ctrl-C ends those that stand.
+static WATCHED: Mutex<Vec<Ring>> = Mutex::new(Vec::new());
+
+fn watched() -> MutexGuard<'static, Vec<Ring>> {
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Set by Ctrl-C: nodes end because they are told to.
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -263,13 +271,19 @@ pub(crate) struct Guard {
 impl Guard {
     /// Watches over a ring that is about to be started.
     fn watch(ring: &Ring) -> Self {
-        let watched = ring.clone();
+        let mut rings = watched();
+        if rings.iter().all(|other| other.folder != ring.folder) {
+            rings.push(ring.clone());
+        }
+        drop(rings);
         // It can be set once per process; whoever set it before ends the process, and then the nodes have to go by
         // `down`.
-        let _ = ctrlc::set_handler(move || {
+        let _ = ctrlc::set_handler(|| {
             IS_INTERRUPTED.store(true, Ordering::Relaxed);
-            if let Err(sentence) = watched.end() {
-                eprintln!("{sentence}: `cargo xtask cassandra down` ends the nodes");
+            for ring in watched().iter() {
+                if let Err(sentence) = ring.end() {
+                    eprintln!("{sentence}: `cargo xtask cassandra down` ends the nodes");
+                }
             }
             std::process::exit(130);
         });

@@ -1,14 +1,15 @@
 //! `cargo xtask cassandra test`: the suite of integration tests on real rings.
 //!
-//! One ring after the other is started, as the tests need them. Tests that leave the nodes alone run a few at a time, on a
-//! ring of their own whose schema changes are cheap; each that breaks nodes has a ring for itself, which is mended after
-//! it, or started anew if it cannot be.
+//! Tests that leave the nodes alone run a few at a time, on one ring after the other, whose schema changes are cheap.
+//! Those that break nodes mostly wait, for nodes to be missed and to come back, so they run beside them, on rings of
+//! their own ([`disturbed`]).
 
+mod disturbed;
 mod report;
 mod world;
 
 use super::release::Release;
-use super::ring::Settings;
+use super::ring::{Ring, Settings};
 use super::{Guard, partition, stand_up};
 use report::{Report, Verdict};
 use sim_tests::suite::{self, Outcome, Stage, Table, Test, distributed, events};
@@ -59,50 +60,30 @@ pub fn run(root: &Path, first: u8, options: &Options) -> Result<(), String> {
         tests.iter().for_each(|test| println!("{}", test.path()));
         return Ok(());
     }
+    // Rings that start side by side are not to download the same jars.
+    Ring::new(root, first, settings(suite::Ring::Plain, options.release, first)).fetch()?;
     let report = Report::default();
-    let mut rings: Vec<suite::Ring> = tests.iter().map(|test| test.needs.ring).collect();
-    rings.sort_unstable();
-    rings.dedup();
-    for ring in rings {
-        let on_it: Vec<Test> = tests.iter().filter(|test| test.needs.ring == ring).copied().collect();
-        run_on_ring(root, first, ring, &on_it, options, &report)?;
-    }
+    let (disruptive, quiet): (Vec<Test>, Vec<Test>) = tests.into_iter().partition(|test| test.needs.is_disruptive);
+    std::thread::scope(|scope| {
+        let disturbed = scope.spawn(|| disturbed::run(root, first, &disruptive, options, &report));
+        let undisturbed = run_undisturbed(root, first, &quiet, options, &report);
+        let disturbed = disturbed.join().unwrap_or_else(|panic| Err(panic_text(&*panic)));
+        undisturbed.and(disturbed)
+    })?;
     report.close()
 }
 
-/// Starts rings of one kind, runs their tests, and ends them.
-fn run_on_ring(
-    root: &Path,
-    first: u8,
-    kind: suite::Ring,
-    tests: &[Test],
-    options: &Options,
-    report: &Report,
-) -> Result<(), String> {
+/// Runs tests that disturb nobody, on one ring of each kind that they need.
+fn run_undisturbed(root: &Path, first: u8, tests: &[Test], options: &Options, report: &Report) -> Result<(), String> {
     let runtime = runtime()?;
-    let settings = settings(kind, options.release, first);
-    let (quiet, disruptive): (Vec<Test>, Vec<Test>) = tests.iter().partition(|test| !test.needs.is_disruptive);
-    if !quiet.is_empty() {
-        let fleeting = Settings { is_fleeting: true, ..settings.clone() };
-        let standing = Standing::start(root, first, &fleeting)?;
-        run_together(&runtime, &standing.cluster, &quiet, options, report);
-    }
-    if disruptive.is_empty() {
-        return Ok(());
-    }
-    let mut standing = Standing::start(root, first, &settings)?;
-    for (number, test) in disruptive.iter().enumerate() {
-        if report.judge_missing(test, &*standing.cluster) {
-            continue;
-        }
-        report.add(test, run_one(&runtime, &standing.cluster, test, options.seed));
-        if number + 1 < disruptive.len()
-            && let Err(sentence) = standing.mend(&runtime)
-        {
-            println!("the ring is started anew after {}: {sentence}", test.path());
-            drop(standing);
-            standing = Standing::start(root, first, &settings)?;
-        }
+    let mut kinds: Vec<suite::Ring> = tests.iter().map(|test| test.needs.ring).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    for kind in kinds {
+        let on_it: Vec<Test> = tests.iter().filter(|test| test.needs.ring == kind).copied().collect();
+        let settings = Settings { is_fleeting: true, ..settings(kind, options.release, first) };
+        let standing = Standing::start(root, first, &settings)?;
+        run_together(&runtime, &standing.cluster, &on_it, options, report);
     }
     Ok(())
 }
