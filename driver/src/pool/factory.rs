@@ -37,6 +37,8 @@ struct Current {
 /// A connection for a pool.
 pub(super) struct Opened {
     pub(super) connection: Connection,
+    /// The one it is in, which the session may have left since.
+    pub(super) keyspace: Option<String>,
     /// The node speaks only an older version than the session did: connections of newer ones are to be replaced.
     pub(super) is_version_lowered: bool,
 }
@@ -97,22 +99,31 @@ impl ConnectionFactory {
         host_id: Uuid,
         address: SocketAddr,
     ) -> Result<Opened, ConnectError> {
-        let mut current = self.current();
+        let current = self.current();
         let mut config = ConnectionConfig { host_id: Some(host_id), ..self.config(address, &current) };
         if is_planted("K02-new-connections-keep-the-old-keyspace") {
             config.keyspace.clone_from(&self.base.keyspace);
         }
         let (connection, _) = step_down(environment, config).await?;
-        // The application may have changed the keyspace while the connection was being opened.
-        while self.keyspace() != current.keyspace && !is_planted("K02-new-connections-keep-the-old-keyspace") {
-            current = self.current();
-            if let Some(keyspace) = &current.keyspace {
+        let is_version_lowered = self.lower_version(connection.version());
+        Ok(Opened { connection, keyspace: current.keyspace, is_version_lowered })
+    }
+
+    /// Whether a connection that was opened for a pool is in the session's keyspace.
+    pub(super) fn is_in_keyspace(&self, opened: &Opened) -> bool {
+        self.lock().keyspace == opened.keyspace || is_planted("K02-new-connections-keep-the-old-keyspace")
+    }
+
+    /// Takes a connection to the session's keyspace, if the application has changed it meanwhile.
+    pub(super) async fn follow_keyspace(&self, opened: &mut Opened) -> Result<(), ConnectError> {
+        while !self.is_in_keyspace(opened) {
+            opened.keyspace = self.keyspace();
+            if let Some(keyspace) = &opened.keyspace {
                 let deadline = Instant::now() + self.base.connect_timeout;
-                use_keyspace(&connection, keyspace, deadline).await.map_err(|_| ConnectError::Timeout)?;
+                use_keyspace(&opened.connection, keyspace, deadline).await.map_err(|_| ConnectError::Timeout)?;
             }
         }
-        let is_version_lowered = self.lower_version(connection.version());
-        Ok(Opened { connection, is_version_lowered })
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
