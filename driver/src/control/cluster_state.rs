@@ -61,13 +61,13 @@ impl ClusterState {
         *self.control_node.lock().unwrap_or_else(PoisonError::into_inner) = host_id;
     }
 
-    /// Whether a schema change has to wait for the node. One with a pool has to be connected; of one without only
-    /// reports tell, and it counts as live until there is one that it is down.
+    /// Whether a schema change has to wait for the node. One with a pool is live until the pool misses it; of one without
+    /// only reports tell, and it counts as live until there is one that it is down.
     pub(crate) fn is_thought_live(&self, host_id: Uuid) -> bool {
         let view = self.view();
         let Some(index) = view.snapshot.index_of(host_id) else { return false };
         match view.pool(index) {
-            Some(pool) => pool.health().is_up,
+            Some(pool) => !pool.is_missed(),
             None => !self.reported_down().contains(&host_id),
         }
     }

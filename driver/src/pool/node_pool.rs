@@ -94,6 +94,8 @@ pub(super) struct Shared {
     pub(super) up_since: AtomicU64,
     /// Whether the node may still count as just up.
     pub(super) is_fresh: AtomicBool,
+    /// Whether the node itself seems to be gone, and not only a connection that the driver has given up.
+    pub(super) is_missed: AtomicBool,
     /// What the connections did that have ended.
     pub(super) ended_stats: Mutex<ConnectionStats>,
 }
@@ -125,6 +127,7 @@ impl NodePool {
             created: Instant::now(),
             up_since: AtomicU64::new(0),
             is_fresh: AtomicBool::new(false),
+            is_missed: AtomicBool::new(false),
             ended_stats: Mutex::default(),
         });
         let task = PoolTask::new(Arc::clone(&shared));
@@ -169,6 +172,11 @@ impl NodePool {
 
     pub(crate) fn health(&self) -> NodeHealth {
         self.health_at(Instant::now())
+    }
+
+    /// Whether the last connection was ended by the node or the way to it, or could not be opened, and there is none since.
+    pub(crate) fn is_missed(&self) -> bool {
+        self.shared.is_missed.load(Ordering::Relaxed)
     }
 
     /// As [`Self::health`], for callers that have looked at the clock: `now` is the present.

@@ -150,8 +150,16 @@ impl PoolTask {
     }
 
     fn on_opened(&mut self, opened: Opened) {
+        let shared = self.shared.clone();
+        let mut connections = shared.connections.write().unwrap_or_else(PoisonError::into_inner);
+        // A change of the keyspace goes to all connections of the pool after it is known to the factory: whoever comes
+        // second sees the other.
+        if !shared.settings.factory.is_in_keyspace(&opened) {
+            self.dials.push(Box::pin(follow(shared.clone(), opened)));
+            return;
+        }
         debug!(host_id = %self.shared.host_id, address = %self.shared.address, "connection opened");
-        let Opened { connection, is_version_lowered } = opened;
+        let Opened { connection, is_version_lowered, .. } = opened;
         self.opened += 1;
         let watched = connection.clone();
         let predecessor = self.watched.iter().position(|watched| watched.is_outdated);
@@ -162,11 +170,12 @@ impl PoolTask {
             is_outdated: false,
             retired: Box::pin(async move { watched.retired().await }),
         });
-        let open = PoolConnection { number: self.opened, connection };
-        self.shared.connections.write().unwrap_or_else(PoisonError::into_inner).push(open);
+        connections.push(PoolConnection { number: self.opened, connection });
+        drop(connections);
         let settings = &self.shared.settings;
         let random = settings.environment.entropy.draw("reconnection jitter");
         self.plan.handle_opened(Instant::now(), &*settings.reconnection, random);
+        self.shared.is_missed.store(false, Ordering::Relaxed);
         self.shared.set_state(NodeState::Up);
         if let Some(position) = predecessor {
             self.watched[position].connection.retire("replaced by one of the session's protocol version");
@@ -204,6 +213,7 @@ impl PoolTask {
             }
         };
         if self.watched.is_empty() {
+            self.shared.is_missed.store(true, Ordering::Relaxed);
             self.shared.set_state(state);
         }
     }
@@ -230,6 +240,9 @@ impl PoolTask {
             self.plan.handle_closed(now, now.duration_since(lost.opened_at), &*settings.reconnection, random);
         }
         if self.watched.is_empty() {
+            let is_missed =
+                matches!(reason, CloseReason::PeerClosed | CloseReason::Io(_) | CloseReason::HeartbeatTimeout);
+            self.shared.is_missed.store(is_missed, Ordering::Relaxed);
             self.shared.set_state(NodeState::Down);
         }
     }
@@ -239,11 +252,18 @@ async fn dial(shared: Arc<Shared>) -> Result<Opened, ConnectError> {
     let settings = &shared.settings;
     // The semaphore is never closed, so an error cannot happen; dialling without a permit would be harmless.
     let permit = settings.dial_permits.acquire().await;
-    let opened = settings.factory.open(&settings.environment, shared.host_id, shared.address).await?;
+    let mut opened = settings.factory.open(&settings.environment, shared.host_id, shared.address).await?;
     drop(permit);
     let is_first = shared.connections.read().unwrap_or_else(PoisonError::into_inner).is_empty();
     if is_first && let Some(warm_up) = settings.warm_up.warm_up(opened.connection.clone()) {
         warm_up.await;
     }
+    settings.factory.follow_keyspace(&mut opened).await?;
+    Ok(opened)
+}
+
+/// Goes on with a connection that was open before the application changed the keyspace.
+async fn follow(shared: Arc<Shared>, mut opened: Opened) -> Result<Opened, ConnectError> {
+    shared.settings.factory.follow_keyspace(&mut opened).await?;
     Ok(opened)
 }
