@@ -212,6 +212,8 @@ const ENDS_ATTEMPTS: [&str; 14] = [
 pub(super) fn check_repreparation(evidence: &Evidence<'_>) -> Vec<Failure> {
     let mut prepared_at: BTreeMap<u32, Duration> = BTreeMap::new();
     let mut refused: BTreeMap<(Nonce, u64), Refusal> = BTreeMap::new();
+    let mut sent_at: BTreeMap<(Nonce, u64), Duration> = BTreeMap::new();
+    let mut pages = PagesRead::default();
     let mut failures = Vec::new();
     for fact in evidence.wire {
         match &fact.what {
@@ -220,15 +222,18 @@ pub(super) fn check_repreparation(evidence: &Evidence<'_>) -> Vec<Failure> {
             }
             Wire::Response { connection, stream, error: Some(error_code::UNPREPARED), nonce: Some(nonce), .. } => {
                 let refusal = refused.entry((*nonce, *connection)).or_default();
-                *refusal = Refusal { at: fact.at, stream: *stream, read_at: None, count: refusal.count + 1 };
+                let sent_at = sent_at.get(&(*nonce, *connection)).copied().unwrap_or_default();
+                *refusal = Refusal { sent_at, at: fact.at, stream: *stream, read_at: None, count: refusal.count + 1 };
                 if refusal.count > REFUSALS_MAX {
                     let text = format!("{nonce} was unprepared {} times on connection {connection}", refusal.count);
                     failures.push(failure("I36", fact.at, text));
                 }
             }
-            // What follows a page that was answered is the request for the next one.
-            Wire::Response { error: None, nonce: Some(nonce), .. } => refused.retain(|(of, _), _| of != nonce),
+            Wire::Response { connection, stream, error: None, nonce: Some(nonce), .. } => {
+                pages.unread.insert((*connection, *stream), *nonce);
+            }
             Wire::AnswerRead { connection, stream } => {
+                pages.read(*connection, *stream, fact.at);
                 for ((_, on), refusal) in &mut refused {
                     if on == connection && refusal.stream == *stream && refusal.read_at.is_none() {
                         refusal.read_at = Some(fact.at);
@@ -236,9 +241,13 @@ pub(super) fn check_repreparation(evidence: &Evidence<'_>) -> Vec<Failure> {
                 }
             }
             Wire::Request { connection, opcode, nonce: Some(nonce), .. } if opcode::runs_statement(*opcode) => {
-                let Some(Refusal { at, read_at, .. }) = refused.get(&(*nonce, *connection)) else { continue };
-                // What was on its way already is no repetition.
-                if read_at.is_none_or(|read_at| fact.caused_at < read_at) {
+                sent_at.insert((*nonce, *connection), fact.caused_at);
+                let Some(Refusal { sent_at, at, read_at, .. }) = refused.get(&(*nonce, *connection)) else { continue };
+                // What was on its way already is no repetition, nor is what asks for a later page: a parallel execution
+                // may be refused after its page has come from another node.
+                if read_at.is_none_or(|read_at| fact.caused_at < read_at)
+                    || pages.has_read_between(*nonce, *sent_at, fact.caused_at)
+                {
                     continue;
                 }
                 if prepared_at.get(&fact.node).is_none_or(|prepared| prepared < at) {
@@ -252,9 +261,31 @@ pub(super) fn check_repreparation(evidence: &Evidence<'_>) -> Vec<Failure> {
     failures
 }
 
+/// When the client had read the pages of its calls.
+#[derive(Default)]
+struct PagesRead {
+    /// Answers on their way, by connection and stream.
+    unread: BTreeMap<(u64, i16), Nonce>,
+    read: BTreeMap<Nonce, Vec<Duration>>,
+}
+
+impl PagesRead {
+    fn read(&mut self, connection: u64, stream: i16, at: Duration) {
+        if let Some(nonce) = self.unread.remove(&(connection, stream)) {
+            self.read.entry(nonce).or_default().push(at);
+        }
+    }
+
+    fn has_read_between(&self, nonce: Nonce, from: Duration, until: Duration) -> bool {
+        self.read.get(&nonce).is_some_and(|read| read.iter().any(|at| (from..=until).contains(at)))
+    }
+}
+
 /// An answer that said UNPREPARED.
 #[derive(Default)]
 struct Refusal {
+    /// When the refused request was sent.
+    sent_at: Duration,
     at: Duration,
     stream: i16,
     /// When the client had read it.
@@ -335,5 +366,9 @@ mod tests {
         assert!(run(check_repreparation, &[], &under_way, None).is_empty());
         let bad = [request(1, 1, 7), refusal(), read(), request(4, 1, 7)];
         assert_eq!(run(check_repreparation, &[], &bad, None), ["I36"]);
+        let page_of_another = fact(2, Wire::AnswerRead { connection: 2, stream: 1 });
+        let next_page =
+            [request(1, 1, 7), response(1, 2, 7, None), page_of_another, refusal(), read(), request(4, 1, 7)];
+        assert!(run(check_repreparation, &[], &next_page, None).is_empty(), "the refused execution had lost");
     }
 }
