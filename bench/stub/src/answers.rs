@@ -226,8 +226,9 @@ impl Stub {
         }
         Ok((name, cols, filt))
     }
-    fn system(&self, q: &str) -> Result<Arc<Vec<u8>>, String> {
-        if let Some(b) = self.cache.lock().unwrap().get(q) {
+    fn system(&self, node: usize, q: &str) -> Result<Arc<Vec<u8>>, String> {
+        let key = if q.contains("system.local") { format!("{node}: {q}") } else { q.to_string() };
+        if let Some(b) = self.cache.lock().unwrap().get(&key) {
             return Ok(b.clone());
         }
         let (name, cols, filt) = self.parse_select(q)?;
@@ -242,6 +243,9 @@ impl Stub {
         let rows: Vec<_> = self.catalog[name.as_str()]
             .rows
             .iter()
+            .enumerate()
+            .filter(|(n, _)| name != "system.local" || *n == node)
+            .map(|(_, r)| r)
             .filter(|r| filt.iter().all(|(c, v)| r.get(c.as_str()).is_some_and(|x| x == v)))
             .collect();
         i32(&mut o, rows.len() as i32);
@@ -251,7 +255,7 @@ impl Stub {
             }
         }
         let b = Arc::new(o);
-        self.cache.lock().unwrap().insert(q.to_string(), b.clone());
+        self.cache.lock().unwrap().insert(key, b.clone());
         Ok(b)
     }
     #[allow(clippy::type_complexity)]
@@ -305,7 +309,7 @@ impl Stub {
         Ok(())
     }
     /// Answers one request envelope; `true` when the connection turns to v5 segments after it.
-    fn answer(&self, req: &[u8], o: &mut Vec<u8>) -> bool {
+    fn answer(&self, node: usize, req: &[u8], o: &mut Vec<u8>) -> bool {
         let v = req[0] & 0x7f;
         let stream = [req[2], req[3]];
         let b = &req[9..];
@@ -352,7 +356,7 @@ impl Stub {
             0x0A => {
                 let i = u32::from_be_bytes(b[3..7].try_into().unwrap()) as usize;
                 let q = self.prepared.lock().unwrap().get(i).cloned();
-                match q.ok_or_else(String::new).and_then(|q| self.system(&q)) {
+                match q.ok_or_else(String::new).and_then(|q| self.system(node, &q)) {
                     Ok(body) => {
                         let at = begin(o, v, stream, 0x08);
                         o.extend_from_slice(&body);
@@ -408,7 +412,7 @@ impl Stub {
                             o.extend_from_slice(&self.point[0]);
                             Ok(())
                         }
-                        Kind::System => self.system(q).map(|body| o.extend_from_slice(&body)),
+                        Kind::System => self.system(node, q).map(|body| o.extend_from_slice(&body)),
                         _ => {
                             i32(o, 1);
                             Ok(())
@@ -431,15 +435,15 @@ impl Stub {
         false
     }
 
-    /// Answers every whole envelope in `b`; returns bytes consumed. Stops when segments begin.
-    pub fn drain(&self, b: &[u8], out: &mut Vec<u8>, segments: &mut bool) -> usize {
+    /// Answers every whole envelope in `b` as the node of this number; returns bytes consumed. Stops when segments begin.
+    pub fn drain(&self, node: usize, b: &[u8], out: &mut Vec<u8>, segments: &mut bool) -> usize {
         let mut pos = 0;
         while b.len() - pos >= 9 {
             let n = 9 + u32::from_be_bytes(b[pos + 5..pos + 9].try_into().unwrap()) as usize;
             if b.len() - pos < n {
                 break;
             }
-            let turn = self.answer(&b[pos..pos + n], out);
+            let turn = self.answer(node, &b[pos..pos + n], out);
             pos += n;
             if turn {
                 *segments = true;

@@ -59,23 +59,23 @@ pub fn build(nodes: usize, vnodes: usize, tables: usize, port: u16) -> Catalog {
             ("rpc_address", ip.clone()),
             ("tokens", coll(toks.len(), &toks)),
         ]);
-        if n == 0 {
-            let mut r = base;
-            r.extend([
-                ("key", t("local")),
-                ("bootstrapped", t("COMPLETED")),
-                ("broadcast_address", ip.clone()),
-                ("broadcast_port", 7000i32.to_be_bytes().to_vec()),
-                ("listen_address", ip),
-                ("listen_port", 7000i32.to_be_bytes().to_vec()),
-                ("cluster_name", t("bench")),
-                ("cql_version", t("3.4.6")),
-                ("native_protocol_version", t("5")),
-                ("partitioner", t("org.apache.cassandra.dht.Murmur3Partitioner")),
-                ("rpc_port", port_v.clone()),
-            ]);
-            local.rows.push(r);
-        } else {
+        // Every node has its own row, of which it tells: drivers compare the host ids.
+        let mut r = base.clone();
+        r.extend([
+            ("key", t("local")),
+            ("bootstrapped", t("COMPLETED")),
+            ("broadcast_address", ip.clone()),
+            ("broadcast_port", 7000i32.to_be_bytes().to_vec()),
+            ("listen_address", ip.clone()),
+            ("listen_port", 7000i32.to_be_bytes().to_vec()),
+            ("cluster_name", t("bench")),
+            ("cql_version", t("3.4.6")),
+            ("native_protocol_version", t("5")),
+            ("partitioner", t("org.apache.cassandra.dht.Murmur3Partitioner")),
+            ("rpc_port", port_v.clone()),
+        ]);
+        local.rows.push(r);
+        if n > 0 {
             let mut r = base;
             r.extend([
                 ("peer", ip.clone()),

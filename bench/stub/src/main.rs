@@ -42,8 +42,8 @@ fn main() {
     let stub: &'static Stub = Box::leak(Box::new(Stub::new(&options)));
     let reachable = if has("--all-nodes") { options.nodes } else { 1 };
     let listeners: Vec<_> = (0..reachable)
-        .map(|node| TcpListener::bind((catalog::node_ip(node), options.port)).expect("a free port"))
-        .map(|listener| thread(move || accept(stub, &listener)))
+        .map(|node| (node, TcpListener::bind((catalog::node_ip(node), options.port)).expect("a free port")))
+        .map(|(node, listener)| thread(move || accept(stub, node, &listener)))
         .collect();
     println!("ready {}", options.port);
     for listener in listeners {
@@ -51,11 +51,11 @@ fn main() {
     }
 }
 
-fn accept(stub: &'static Stub, listener: &TcpListener) {
+fn accept(stub: &'static Stub, node: usize, listener: &TcpListener) {
     for stream in listener.incoming().flatten() {
         thread(move || {
             // The client is gone; there is nobody to tell.
-            let _ = serve(stub, stream);
+            let _ = serve(stub, node, stream);
         });
     }
 }
@@ -65,7 +65,7 @@ fn thread(run: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {
 }
 
 /// Answers one connection until it ends.
-fn serve(stub: &Stub, mut s: TcpStream) -> std::io::Result<()> {
+fn serve(stub: &Stub, node: usize, mut s: TcpStream) -> std::io::Result<()> {
     s.set_nodelay(true)?;
     let mut buf = vec![0u8; READ_LEN];
     let (mut filled, mut segments) = (0, false);
@@ -80,10 +80,10 @@ fn serve(stub: &Stub, mut s: TcpStream) -> std::io::Result<()> {
         let mut pos = 0;
         if segments {
             pos = wire::from_segments(&buf[..filled], &mut env);
-            let done = stub.drain(&env, &mut out, &mut segments);
+            let done = stub.drain(node, &env, &mut out, &mut segments);
             env.drain(..done);
         } else {
-            pos += stub.drain(&buf[..filled], &mut out, &mut segments);
+            pos += stub.drain(node, &buf[..filled], &mut out, &mut segments);
         }
         buf.copy_within(pos..filled, 0);
         filled -= pos;
