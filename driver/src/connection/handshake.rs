@@ -1,7 +1,7 @@
 //! The steps that make a connection usable, without performing them.
 //!
-//! OPTIONS, STARTUP, authentication if asked for, the names of cluster and node, the keyspace. The caller
-//! sends what [`Handshake`] says and hands in the answers.
+//! OPTIONS if compression is wanted, STARTUP, authentication if asked for, the names of cluster and node, the keyspace.
+//! The caller sends what [`Handshake`] says and hands in the answers.
 //!
 //! # Source
 //!
@@ -31,7 +31,8 @@ pub struct ConnectionInfo {
     pub cluster_name: String,
     /// Identity of the node, if it has one yet.
     pub host_id: Option<Uuid>,
-    /// Options the node supports, such as `COMPRESSION` and `PROTOCOL_VERSIONS`.
+    /// Options the node supports, such as `COMPRESSION` and `PROTOCOL_VERSIONS`; empty if no compression was wanted,
+    /// since nothing else depends on them and nobody asks.
     pub supported: BTreeMap<String, Vec<String>>,
     /// Compression agreed on.
     pub compression: Option<Compression>,
@@ -67,12 +68,16 @@ const DRIVER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 impl<'c> Handshake<'c> {
     pub(super) fn new(config: &'c ConnectionConfig) -> Self {
-        Self { config, stage: Stage::Options, exchange: None, info: ConnectionInfo::default() }
+        let stage = if config.compression.is_some() { Stage::Options } else { Stage::Startup };
+        Self { config, stage, exchange: None, info: ConnectionInfo::default() }
     }
 
     /// The request to start with.
     pub(super) fn first_request(&self) -> Result<Vec<u8>, ConnectError> {
-        self.encode(&Options)
+        match self.stage {
+            Stage::Options => self.encode(&Options),
+            _ => self.encode(&Startup { options: &self.startup_options() }),
+        }
     }
 
     /// Whether the first answer to STARTUP arrived, which switches segments on.
@@ -158,12 +163,16 @@ impl<'c> Handshake<'c> {
         });
         self.info.supported = supported;
         self.stage = Stage::Startup;
+        self.send(&Startup { options: &self.startup_options() })
+    }
+
+    fn startup_options(&self) -> Vec<(&str, &str)> {
         let mut options =
             vec![("CQL_VERSION", "3.0.0"), ("DRIVER_NAME", DRIVER_NAME), ("DRIVER_VERSION", DRIVER_VERSION)];
         options.extend(self.info.compression.map(|wanted| ("COMPRESSION", wanted.name())));
         options.extend(self.config.application_name.as_deref().map(|name| ("APPLICATION_NAME", name)));
         options.extend(self.config.throw_on_overload.then_some(("THROW_ON_OVERLOAD", "1")));
-        self.send(&Startup { options: &options })
+        options
     }
 
     fn handle_startup_answer(&mut self, message: Message) -> Result<Step, ConnectError> {
@@ -320,24 +329,22 @@ mod tests {
     }
 
     #[test]
-
-    fn startup_names_driver_version_and_application() {
+    fn startup_names_driver_version_and_application_and_comes_first_without_compression() {
         let mut config = config(ProtocolVersion::V4);
         config.application_name = Some("iliad".to_owned());
-        let mut handshake = Handshake::new(&config);
-        handshake.first_request().unwrap();
-        let startup = sent(handshake.handle_answer(&received(4, 6, SUPPORTED)).unwrap());
+        let startup = Handshake::new(&config).first_request().unwrap();
+        assert_eq!(startup[4], Opcode::Startup.to_wire());
         for part in ["CQL_VERSION", "DRIVER_NAME", DRIVER_NAME, "DRIVER_VERSION", DRIVER_VERSION, "iliad"] {
             assert!(startup.windows(part.len()).any(|window| window == part.as_bytes()), "{part}");
         }
-        assert!(!startup.windows(3).any(|window| window == b"lz4"), "compression was not asked for");
+        assert!(!startup.windows(11).any(|window| window == b"COMPRESSION"), "compression was not asked for");
     }
 
     #[test]
     fn the_node_is_asked_to_refuse_when_overloaded_only_on_demand() {
         for (throw_on_overload, expected) in [(false, 0), (true, 1)] {
             let config = ConnectionConfig { throw_on_overload, ..config(ProtocolVersion::V4) };
-            let startup = sent(Handshake::new(&config).handle_answer(&received(4, 6, SUPPORTED)).unwrap());
+            let startup = Handshake::new(&config).first_request().unwrap();
             let option = b"THROW_ON_OVERLOAD\0\x011";
             assert_eq!(startup.windows(option.len()).filter(|window| *window == option).count(), expected);
         }
@@ -368,13 +375,11 @@ mod tests {
         let mut config = config(ProtocolVersion::V4);
         let authenticate = received(4, 3, b"\0\x01P");
         let mut handshake = Handshake::new(&config);
-        handshake.handle_answer(&received(4, 6, SUPPORTED)).unwrap();
         let error = handshake.handle_answer(&authenticate).err();
         assert_eq!(error, Some(ConnectError::CredentialsRequired { authenticator: "P".to_owned() }));
 
         config.authenticator = Some(Arc::new(PlainAuthenticator::new("u", "p")));
         let mut handshake = Handshake::new(&config);
-        handshake.handle_answer(&received(4, 6, SUPPORTED)).unwrap();
         let token = sent(handshake.handle_answer(&authenticate).unwrap());
         assert!(token.ends_with(b"\0\0\0\x04\0u\0p"));
         let refused = received(4, 0, &error_body(0x0100, "no"));
@@ -387,7 +392,6 @@ mod tests {
         let mut config = config(ProtocolVersion::V4);
         config.cluster_name = Some("Sparta".to_owned());
         let mut handshake = Handshake::new(&config);
-        handshake.handle_answer(&received(4, 6, SUPPORTED)).unwrap();
         handshake.handle_answer(&received(4, 2, b"")).unwrap();
         let error = handshake.handle_answer(&received(4, 8, CLUSTER_NAME)).err();
         let expected = ConnectError::WrongCluster { expected: "Sparta".to_owned(), got: "Troy".to_owned() };
@@ -403,7 +407,6 @@ mod tests {
             let mut config = config(ProtocolVersion::V4);
             config.host_id = expected;
             let mut handshake = Handshake::new(&config);
-            handshake.handle_answer(&received(4, 6, SUPPORTED)).unwrap();
             handshake.handle_answer(&received(4, 2, b"")).unwrap();
             match handshake.handle_answer(&received(4, 8, identity)) {
                 Ok(Step::Done(info)) => assert_eq!((info.host_id, is_welcome), (Some(asked), true)),
