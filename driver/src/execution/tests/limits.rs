@@ -111,3 +111,31 @@ async fn page_size_below_one_is_refused() {
 
     assert!(matches!(error.kind(), ErrorKind::Configuration(message) if message.contains("page_size")), "{error}");
 }
+
+/// Lets the first connection into its pool and no other.
+struct OnlyOnce(AtomicBool);
+
+impl WarmUp for OnlyOnce {
+    fn warm_up(&self, _connection: Connection) -> Option<BoxFuture<'static, ()>> {
+        let is_first = !self.0.swap(true, Ordering::Relaxed);
+        (!is_first).then(|| Box::pin(std::future::pending()) as BoxFuture<'static, ()>)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_missed_if_it_hung_up_and_not_if_the_driver_gave_its_connection_up() {
+    for (reply, is_missed) in [(Reply::Close, true), (Reply::Silence, false)] {
+        let connection = ConnectionConfig { orphans_max: 0, ..Shape::default().connection };
+        let warm_up: Option<Arc<dyn WarmUp>> = Some(Arc::new(OnlyOnce(AtomicBool::new(false))));
+        let shape = Shape { nodes: 1, connection, warm_up, ..Shape::default() };
+        let told = reply.clone();
+        let cluster = Cluster::with(shape, move |_| told.clone()).await;
+        assert!(!cluster.pool(0).is_missed());
+
+        failed(cluster.write(&limited(100, None, plain())).await);
+        sleep(Duration::from_millis(1)).await;
+
+        assert!(!cluster.pool(0).health().is_up, "the next connection is still warming up: {reply:?}");
+        assert_eq!(cluster.pool(0).is_missed(), is_missed, "{reply:?}");
+    }
+}

@@ -1,5 +1,7 @@
 //! Statements that coordinators have forgotten, and results whose columns have changed.
 
+use std::task::Poll;
+
 use super::*;
 use crate::execution::{
     AttemptKind, Background, PreparationSettings, PreparedCache, WarmUpStatements, prepare_on_others,
@@ -39,6 +41,35 @@ async fn forgotten_statement_is_prepared_on_the_same_node_and_executed_again() {
     assert_eq!(opcodes(&cluster), [(0, Opcode::Execute), (0, Opcode::Prepare), (0, Opcode::Execute)]);
     assert_eq!(cluster.log()[1].text(), "text");
     assert!(answer.attempts.is_empty(), "it is one attempt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn statement_refused_as_unprepared_was_sent_even_if_its_connection_is_full_afterwards() {
+    let connection = ConnectionConfig { in_flight_max: 1, ..Shape::default().connection };
+    let shape = Shape { nodes: 1, connection, ..Shape::default() };
+    let cluster = Cluster::with(shape, |received| match received.opcode {
+        Opcode::Execute => unprepared(b"text"),
+        Opcode::Prepare => prepared_as(b"text"),
+        _ => Reply::Silence,
+    })
+    .await;
+    let has_prepared = || opcodes(&cluster).last() == Some(&(0, Opcode::Prepare));
+    let rival = async {
+        std::future::poll_fn(|_| if has_prepared() { Poll::Ready(()) } else { Poll::Pending }).await;
+        cluster.write(&plain()).await
+    };
+
+    let (statement, options) = (prepared("text"), plain());
+    let error = failed(tokio::select! {
+        // The rival takes the answer's place before the statement can.
+        biased;
+        result = rival => result,
+        result = cluster.execute(&statement, &options) => result,
+    });
+
+    assert_eq!(opcodes(&cluster), [(0, Opcode::Execute), (0, Opcode::Prepare)]);
+    assert!(matches!(error.kind(), ErrorKind::Busy), "{error}");
+    assert_eq!(error.certainty(), Certainty::Rejected, "it was sent once, and refused");
 }
 
 #[tokio::test(start_paused = true)]
