@@ -59,8 +59,12 @@ pub(super) fn check(evidence: &Evidence<'_>) -> Vec<Failure> {
         // Of attempts at the same time, one that may still be answered is worth waiting for.
         let ends: Option<Vec<End>> = attempts.iter().map(|fact| ended(fact, &closed, evidence.wire)).collect();
         let Some(End { at: died, by_answer }) = ends.and_then(|ends| ends.into_iter().max()) else { continue };
-        // After an answer a call goes on to its next page, or pauses before it tries again.
-        if by_answer {
+        // After an error a call may pause before it tries again; after a page it may wait a whole limit for the next.
+        let driver = &evidence.plan.driver;
+        let shortest_limit =
+            [driver.request_timeout_ms, driver.attempt_timeout_ms].into_iter().filter(|ms| *ms > 0).min();
+        let may_be_next_page = died + Duration::from_millis(shortest_limit.unwrap_or(0)) <= completed;
+        if by_answer && (may_be_next_page || !is_successful(facts.get(&call.nonce), died)) {
             continue;
         }
         // An attempt with a limit of its own is waited for no longer, and a pause may follow.
@@ -101,13 +105,23 @@ fn ended(attempt: &Fact, closed: &BTreeMap<u64, Duration>, wire: &[Fact]) -> Opt
     [read, closed].into_iter().flatten().min()
 }
 
+/// Whether the last answer to a call that was sent before `read` has no error.
+fn is_successful(facts: Option<&Vec<&Fact>>, read: Duration) -> bool {
+    let answers = facts.into_iter().flatten().filter(|fact| fact.at <= read);
+    let mut errors = answers.filter_map(|fact| match fact.what {
+        Wire::Response { error, .. } => Some(error),
+        _ => None,
+    });
+    errors.next_back().is_some_and(|error| error.is_none())
+}
+
 fn is_silent(fault: &PlannedFault) -> bool {
     matches!(fault.fault, Fault::Crash { how: CrashKind::Silence, .. })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::{call, fact, failed, request, run};
+    use super::super::samples::{call, fact, failed, request, response, run};
     use super::*;
     use crate::history::Certainty;
     use crate::plan::Action;
@@ -121,7 +135,9 @@ mod tests {
         assert!(run(check, std::slice::from_ref(&call), &[request(1, 1, 7), close(1_990)], None).is_empty());
         assert!(run(check, std::slice::from_ref(&call), &[request(1, 1, 7)], None).is_empty());
         let read = |at| fact(at, Wire::AnswerRead { connection: 1, stream: 1 });
-        let answered = |at| [request(1, 1, 7), read(at), close(9_000)];
-        assert!(run(check, &[call], &answered(500), None).is_empty(), "it has gone on to the next page, or pauses");
+        let answered = |error| [request(1, 1, 7), response(400, 1, 7, error), read(500), close(9_000)];
+        assert_eq!(run(check, std::slice::from_ref(&call), &answered(None), None), ["I27"]);
+        let unavailable = Some(error_code::UNAVAILABLE);
+        assert!(run(check, &[call], &answered(unavailable), None).is_empty(), "it pauses before it tries again");
     }
 }

@@ -200,6 +200,7 @@ pub(crate) mod samples {
         let mut plan = Plan::generate(Seed::new(Profile::Quick, 1)).expect("quick");
         plan.faults.clear();
         plan.driver.request_timeout_ms = 2_000;
+        plan.driver.attempt_timeout_ms = 0;
         plan.cluster.datacenters = vec![3];
         plan.cluster.replication_factor = 3;
         plan.workload.static_entries = 7;

@@ -1,5 +1,7 @@
 //! Statements that coordinators have forgotten, and results whose columns have changed.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::task::Poll;
 
 use super::*;
@@ -55,17 +57,19 @@ async fn statement_refused_as_unprepared_was_sent_even_if_its_connection_is_full
     .await;
     let has_prepared = || opcodes(&cluster).last() == Some(&(0, Opcode::Prepare));
     let rival = async {
-        std::future::poll_fn(|_| if has_prepared() { Poll::Ready(()) } else { Poll::Pending }).await;
+        poll_fn(|_| if has_prepared() { Poll::Ready(()) } else { Poll::Pending }).await;
         cluster.write(&plain()).await
     };
 
     let (statement, options) = (prepared("text"), plain());
-    let error = failed(tokio::select! {
-        // The rival takes the answer's place before the statement can.
-        biased;
-        result = rival => result,
-        result = cluster.execute(&statement, &options) => result,
+    let (mut rival, mut executed) = (pin!(rival), pin!(cluster.execute(&statement, &options)));
+    // The rival takes the answer's place before the statement can.
+    let both = poll_fn(|cx| match rival.as_mut().poll(cx) {
+        Poll::Pending => executed.as_mut().poll(cx),
+        ended => ended,
     });
+
+    let error = failed(both.await);
 
     assert_eq!(opcodes(&cluster), [(0, Opcode::Execute), (0, Opcode::Prepare)]);
     assert!(matches!(error.kind(), ErrorKind::Busy), "{error}");
