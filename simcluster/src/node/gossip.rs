@@ -128,6 +128,13 @@ impl Members {
         })
     }
 
+    /// Whether a state is of an address where another node has started since: words that were long on their way.
+    fn is_of_a_predecessor(&self, state: &GossipState) -> bool {
+        self.owners().any(|(node, other)| {
+            node != state.node && other.address.ip() == state.address.ip() && other.generation > state.generation
+        })
+    }
+
     /// Forgets a node whose tokens another one has taken over; answers what it said last.
     fn forget(&mut self, node: NodeId) -> Option<Arc<GossipState>> {
         self.alive.remove(&node);
@@ -271,7 +278,7 @@ impl Node {
         }
         let known = self.members.state(node).cloned();
         let age = |state: &GossipState| (state.generation, state.version);
-        if known.as_ref().is_some_and(|known| age(known) >= age(state)) {
+        if known.as_ref().is_some_and(|known| age(known) >= age(state)) || self.members.is_of_a_predecessor(state) {
             return;
         }
         let is_news = known.as_ref().is_none_or(|known| {

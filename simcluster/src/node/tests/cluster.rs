@@ -108,6 +108,26 @@ fn a_node_with_a_new_address_replaces_its_row_in_peers() {
 }
 
 #[test]
+fn late_words_of_a_node_that_has_moved_do_not_take_its_address_back() {
+    let mut cluster = Cluster::start(3);
+    cluster.run_for(2_000);
+    let said = cluster.node(1).members.state(NodeId(3)).cloned().expect("known");
+    let _ = cluster.crash(3);
+    let durable = cluster.crash(2);
+    let host_id = "SELECT host_id FROM system.peers WHERE peer = '127.0.0.3'";
+    let before = cluster.query(1, host_id);
+    cluster.boot(2, NodeConfig { address: address(3), ..config(2, 3) }, Some(durable));
+    cluster.run_for(1_500);
+    let taken = cluster.query(1, host_id);
+    assert_ne!(taken, before, "node 2 is where node 3 was");
+
+    let late = GossipState { version: said.version + 1, schema_version: Uuid::from_u128(7), ..(*said).clone() };
+    cluster.input(1, Input::Peer { from: NodeId(3), message: PeerMessage::Gossip(late.into()) });
+
+    assert_eq!(cluster.query(1, host_id), taken);
+}
+
+#[test]
 fn clients_find_the_cluster_in_the_system_tables() {
     let mut cluster = Cluster::start(3);
     let local = "SELECT cluster_name, release_version, partitioner FROM system.local WHERE key='local'";
