@@ -218,6 +218,7 @@ fn row_line(row: &[Option<Vec<u8>>], columns: &[Column], masked: &[String]) -> S
     let cell = |(number, bytes): (usize, &Option<Vec<u8>>)| match columns.get(number) {
         Some(column) if bytes.is_some() && masked.contains(&column.name) => "<masked>".into(),
         Some(column) if column.name.contains("writetime(") => mask::clock(&value(&column.of, bytes.as_deref())),
+        Some(column) if column.name.contains("ttl(") => mask::lifetime(&value(&column.of, bytes.as_deref())),
         Some(column) => value(&column.of, bytes.as_deref()),
         None => bytes.as_deref().map_or_else(|| "null".into(), hex),
     };

@@ -15,9 +15,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct Entry {
     /// The script.
     pub script: Script,
-    /// Where the real cluster's answers stand.
+    /// The release that answered.
+    pub release: &'static str,
+    /// Where its answers stand.
     pub golden: PathBuf,
 }
+
+/// The releases that answers were recorded from: from the first one all, from the others what differs by release.
+pub const RELEASES: [&str; 3] = ["5.0.8", "4.1.10", "4.0.19"];
+
+/// The categories that are recorded from every release.
+const DIFFERING: [&str; 3] = ["catalog", "errors", "releases"];
 
 /// What a statement's answer is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +36,8 @@ pub enum Verdict {
     NotModelled,
     /// Different, after a statement of the same script that changes something was not modelled.
     Follows,
+    /// Different, since the real cluster came upon an error of its own: nobody can be held to that.
+    Fails,
     /// Different.
     Wrong,
 }
@@ -81,6 +91,9 @@ pub struct Count {
     /// Different because something before was not modelled.
     #[serde(default)]
     pub follows: usize,
+    /// On which the real cluster failed with an internal error.
+    #[serde(default)]
+    pub fails: usize,
     /// With a wrong answer.
     #[serde(default)]
     pub wrong: usize,
@@ -89,12 +102,29 @@ pub struct Count {
 /// Counts by category, as they are kept in the repository.
 pub type Counts = BTreeMap<String, Count>;
 
-/// Reads the scripts below `folder` whose path contains `filter`, in order.
+/// Reads the scripts below `folder` whose path contains `filter`, once for each release that they are recorded from.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_all(folder: &Path, filter: &str) -> Result<Vec<Entry>, String> {
+    let mut entries = Vec::new();
+    for release in RELEASES {
+        entries.extend(load(folder, filter, release)?);
+    }
+    Ok(entries)
+}
+
+/// Reads the scripts below `folder` that are recorded from a release and whose path contains `filter`, in order.
 ///
 /// # Errors
 ///
 /// A sentence: a file cannot be read, or a script not be understood.
-pub fn load(folder: &Path, filter: &str) -> Result<Vec<Entry>, String> {
+pub fn load(folder: &Path, filter: &str, release: &'static str) -> Result<Vec<Entry>, String> {
+    let is_newest = release == RELEASES[0];
+    // The golden files of other releases have their first two numbers in their names.
+    let line = release.rsplit_once('.').map_or(release, |(line, _)| line);
+    let extension = if is_newest { "golden".to_owned() } else { format!("{line}.golden") };
     let mut entries = Vec::new();
     for category in listed(folder)?.into_iter().filter(|path| path.is_dir()) {
         for path in listed(&category)? {
@@ -103,12 +133,13 @@ pub fn load(folder: &Path, filter: &str) -> Result<Vec<Entry>, String> {
             }
             let part = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_string_lossy().into_owned();
             let (category, name) = (part(category.file_name()), part(path.file_stem()));
-            if !format!("{category}/{name}").contains(filter) {
+            let is_recorded = is_newest || DIFFERING.contains(&category.as_str());
+            if !is_recorded || !format!("{category}/{name}").contains(filter) {
                 continue;
             }
             let text = std::fs::read_to_string(&path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
             let script = Script::parse(&category, &name, &text).map_err(|e| format!("{}: {e}", path.display()))?;
-            entries.push(Entry { script, golden: path.with_extension("golden") });
+            entries.push(Entry { script, release, golden: path.with_extension(&extension) });
         }
     }
     Ok(entries)
@@ -160,15 +191,32 @@ fn take<'a>(entries: &'a [Entry], next: &AtomicUsize) -> Option<(usize, &'a Entr
 fn judge(entry: &Entry) -> Result<Vec<Judged>, String> {
     let path = entry.script.path();
     let text = std::fs::read_to_string(&entry.golden)
-        .map_err(|_| format!("{path}: not recorded yet: `cargo xtask cassandra record --filter {path}`"))?;
+        .map_err(|_| format!("{path}: not recorded yet: {}", entry.how_to_record()))?;
     let expected = golden::from_text(&text);
     let same = expected.len() == entry.script.steps.len()
         && expected.iter().zip(&entry.script.steps).all(|(block, step)| block.statement == step.source);
     if !same {
-        return Err(format!("{path}: changed since it was recorded: `cargo xtask cassandra record --filter {path}`"));
+        return Err(format!("{path}: changed since it was recorded: {}", entry.how_to_record()));
     }
-    let actual = simulated::run(&entry.script).map_err(|sentence| format!("{path}: {sentence}"))?;
-    Ok(judge_blocks(&entry.script, expected, actual))
+    let actual = simulated::run(&entry.script, entry.release).map_err(|sentence| format!("{path}: {sentence}"))?;
+    let judged = judge_blocks(&entry.script, expected, actual);
+    Ok(judged.into_iter().map(|statement| Judged { script: entry.name(), ..statement }).collect())
+}
+
+impl Entry {
+    /// `category/name`; of other releases than the newest `category@release/name`.
+    fn name(&self) -> String {
+        let path = self.script.path();
+        match path.split_once('/') {
+            Some((category, name)) if self.release != RELEASES[0] => format!("{category}@{}/{name}", self.release),
+            _ => path,
+        }
+    }
+
+    fn how_to_record(&self) -> String {
+        let line = self.release.rsplit_once('.').map_or(self.release, |(line, _)| line);
+        format!("`cargo xtask cassandra record --release {line} --filter {}`", self.script.path())
+    }
 }
 
 /// Judges what a real and the simulated cluster answered to the same script.
@@ -182,9 +230,10 @@ pub fn judge_blocks(script: &Script, expected: Vec<Block>, actual: Vec<Block>) -
             true => Verdict::Agrees,
             false if is_refused => Verdict::NotModelled,
             false if has_gap => Verdict::Follows,
+            false if expected.answer.iter().any(|line| is_internal_error(line)) => Verdict::Fails,
             false => Verdict::Wrong,
         };
-        has_gap |= verdict == Verdict::NotModelled && !is_read(&step.cql);
+        has_gap |= matches!(verdict, Verdict::NotModelled | Verdict::Fails) && !is_read(&step.cql);
         judged.push(Judged {
             script: script.path(),
             line: step.line,
@@ -195,6 +244,12 @@ pub fn judge_blocks(script: &Script, expected: Vec<Block>, actual: Vec<Block>) -
         });
     }
     judged
+}
+
+/// Whether a line says that Cassandra met a Java exception: at the coordinator, or at the one replica.
+fn is_internal_error(line: &str) -> bool {
+    let is_failed = line.starts_with("error 0x1300 read failure") || line.starts_with("error 0x1500 write failure");
+    line.starts_with("error 0x0000 server error: java.") || is_failed && line.contains("1 failures: UNKNOWN")
 }
 
 /// Whether nothing later depends on the statement.
@@ -215,6 +270,7 @@ pub fn count(judged: &[Judged]) -> Counts {
             Verdict::Agrees => count.agrees += 1,
             Verdict::NotModelled => count.not_modelled += 1,
             Verdict::Follows => count.follows += 1,
+            Verdict::Fails => count.fails += 1,
             Verdict::Wrong => count.wrong += 1,
         }
     }
@@ -224,11 +280,13 @@ pub fn count(judged: &[Judged]) -> Counts {
 /// The counts as a table for people.
 #[must_use]
 pub fn table(counts: &Counts) -> String {
-    let mut text = String::from("category            statements  agrees  not modelled  follows  WRONG\n");
+    let mut text = String::from("category            statements  agrees  not modelled  follows  fails  WRONG\n");
     let mut total = Count::default();
     let mut line = |name: &str, count: &Count| {
-        let Count { statements, agrees, not_modelled, follows, wrong } = count;
-        let _ = writeln!(text, "{name:<20}{statements:>10}{agrees:>8}{not_modelled:>14}{follows:>9}{wrong:>7}"); // Writing to a String cannot fail.
+        let Count { statements, agrees, not_modelled, follows, fails, wrong } = count;
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{name:<20}{statements:>10}{agrees:>8}{not_modelled:>14}{follows:>9}");
+        let _ = writeln!(text, "{fails:>7}{wrong:>7}");
     };
     for (category, count) in counts {
         line(category, count);
@@ -236,6 +294,7 @@ pub fn table(counts: &Counts) -> String {
         total.agrees += count.agrees;
         total.not_modelled += count.not_modelled;
         total.follows += count.follows;
+        total.fails += count.fails;
         total.wrong += count.wrong;
     }
     line("all", &total);
@@ -274,6 +333,22 @@ mod tests {
         };
         let judged = judge_blocks(&script, blocks(|(_, e, _)| (*e).into()), blocks(|(_, _, a)| (*a).into()));
         judged.iter().map(|statement| statement.verdict).collect()
+    }
+
+    #[test]
+    fn a_statement_on_which_cassandra_fails_is_counted_apart_unless_the_answers_are_the_same() {
+        let exception = "error 0x0000 server error: java.lang.ClassCastException: class A cannot be cast to class B";
+        let failure = "error 0x1500 write failure: Operation failed - received 0 responses and 1 failures: UNKNOWN";
+        assert_eq!(
+            verdicts(&[
+                ("SELECT 1", exception, exception),
+                ("SELECT 2", exception, "void"),
+                ("SELECT 3", "error 0x2200 invalid: x", "void"),
+                ("UPDATE 4", failure, "void"),
+                ("SELECT 5", "void", "other"),
+            ]),
+            [Verdict::Agrees, Verdict::Fails, Verdict::Wrong, Verdict::Fails, Verdict::Follows]
+        );
     }
 
     #[test]

@@ -55,6 +55,9 @@ const SCALARS: [(&str, &[&str]); 19] = [
     ("duration", &["1d", "2h30m", "-1mo2d", "PT5S", "'x'"]),
 ];
 
+/// The place of decimals among the scalar types.
+const DECIMAL: usize = 7;
+
 /// Which of the scalar types no key and no set can have.
 const DURATION: usize = 18;
 

@@ -70,6 +70,20 @@ pub fn clock(value: &str) -> String {
     shown
 }
 
+/// Rounds times to live above 1,000 s up to whole hundreds: between write and read a second may have passed.
+#[must_use]
+pub fn lifetime(value: &str) -> String {
+    let rounded = |seconds: u64| if seconds > 1000 { seconds.next_multiple_of(100) } else { seconds };
+    let mut shown = String::new();
+    for part in value.split_inclusive(|c: char| !c.is_ascii_digit()) {
+        let digits = part.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let seconds = digits.parse().map(|seconds| rounded(seconds).to_string());
+        shown.push_str(&seconds.unwrap_or_else(|_| digits.to_owned()));
+        shown.push_str(&part[digits.len()..]);
+    }
+    shown
+}
+
 /// Whether a warning is left out: the server gives this one at most once a minute, whoever asks.
 #[must_use]
 pub fn is_given_by_chance(warning: &str) -> bool {
@@ -112,6 +126,12 @@ fn address_len(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_times_to_live_are_rounded_and_short_ones_are_not() {
+        assert_eq!(lifetime("[999999, 1000000, null, 86399]"), "[1000000, 1000000, null, 86400]");
+        assert_eq!(lifetime("599"), "599");
+    }
 
     #[test]
     fn only_what_differs_by_nature_is_masked() {

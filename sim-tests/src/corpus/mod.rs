@@ -36,7 +36,9 @@ pub mod simulated;
 pub mod tokens;
 pub mod types;
 
-pub use compare::{Count, Counts, Entry, Judged, Verdict, compare, count, judge_blocks, load, losses, table};
+pub use compare::{
+    Count, Counts, Entry, Judged, RELEASES, Verdict, compare, count, judge_blocks, load, load_all, losses, table,
+};
 pub use golden::Block;
 pub use runner::{Connecting, World, must, run_script};
 pub use script::{Script, ScriptError};
@@ -67,10 +69,10 @@ pub fn counts_text(counts: &Counts) -> String {
         "# Statements of the corpus by category, written by `cargo xtask cassandra compare --update`.\n\
          # `agrees` may only grow and `wrong` may only shrink.\n",
     );
-    for (category, Count { statements, agrees, not_modelled, follows, wrong }) in counts {
+    for (category, Count { statements, agrees, not_modelled, follows, fails, wrong }) in counts {
         text += &format!(
-            "{category} = {{ statements = {statements}, agrees = {agrees}, not_modelled = {not_modelled}, \
-             follows = {follows}, wrong = {wrong} }}\n"
+            "{category:?} = {{ statements = {statements}, agrees = {agrees}, not_modelled = {not_modelled}, \
+             follows = {follows}, fails = {fails}, wrong = {wrong} }}\n"
         );
     }
     text

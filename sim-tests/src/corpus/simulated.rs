@@ -21,13 +21,13 @@ impl World for Simulated {
     }
 }
 
-/// Runs a script against a cluster of its own.
+/// Runs a script against a cluster of its own, which poses as a release.
 ///
 /// # Errors
 ///
 /// A sentence: what went wrong around the statements, or the simulation's own failure.
-pub fn run(script: &Script) -> Result<Vec<Block>, String> {
-    let mut config = config();
+pub fn run(script: &Script, release: &str) -> Result<Vec<Block>, String> {
+    let mut config = config().release(release);
     if script.needs_users() {
         config = config.users([("cassandra".to_string(), "cassandra".to_string())]);
     }

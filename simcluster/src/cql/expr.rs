@@ -3,6 +3,7 @@
 use super::functions::Function;
 use super::{BindOptions, Bound};
 use crate::protocol::ServerError;
+use crate::schema::Column;
 use crate::types::{CqlType, Value, codec, order, validate};
 use bytes::Bytes;
 use std::cell::Cell;
@@ -37,13 +38,21 @@ pub struct Receiver {
     pub name: String,
     /// What type the term must have.
     pub cql_type: CqlType,
+    /// Whether it is a clustering column in descending order, whose type is another one to Cassandra.
+    pub is_descending: bool,
 }
 
 impl Receiver {
     /// A receiver.
     #[must_use]
     pub fn new(name: &str, cql_type: &CqlType) -> Self {
-        Self { name: name.to_owned(), cql_type: cql_type.clone() }
+        Self { name: name.to_owned(), cql_type: cql_type.clone(), is_descending: false }
+    }
+
+    /// A column as receiver.
+    #[must_use]
+    pub fn of(column: &Column) -> Self {
+        Self { is_descending: column.descending, ..Self::new(&column.name, &column.cql_type) }
     }
 }
 

@@ -8,6 +8,7 @@ mod ast;
 mod conditions;
 mod ddl;
 mod describe;
+mod dialect;
 mod expr;
 mod functions;
 mod java;
@@ -34,7 +35,7 @@ pub use describe::{ClusterFacts, DescribeCluster};
 pub use prepare::{bind_batch, prepare};
 pub use read::ReadExecution;
 pub use row::{row_deletion, row_mutation};
-pub use system::{is_system, schema_from_rows, system_schema, system_schema_rows, system_store};
+pub use system::{is_system, schema_from_rows, system_schema, system_schema_of, system_schema_rows, system_store};
 pub use transactions::{ConditionalPlan, Decision};
 pub use write::{ReadThenWrite, WriteKind, WritePlan};
 

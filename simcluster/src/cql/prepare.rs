@@ -9,7 +9,7 @@ use super::relations;
 use super::select::{self, SelectPlan};
 use super::terms::Checker;
 use super::write::check_batch;
-use super::{Action, Answer, BatchType, BindOptions, Bound, Prepared, SchemaStatement, describe, write};
+use super::{Action, Answer, BatchType, BindOptions, Bound, Prepared, SchemaStatement, describe, dialect, write};
 use crate::protocol::{ColumnSpec, ServerError};
 use crate::schema::{Schema, Table};
 use std::collections::BTreeMap;
@@ -47,6 +47,7 @@ fn invalid(message: impl Into<String>) -> ServerError {
 /// early), with Cassandra's text.
 pub fn prepare(schema: &Schema, keyspace: Option<&str>, text: &str) -> Result<Prepared, ServerError> {
     let Parsed { statement, markers: names } = parse(text)?;
+    dialect::check(&statement, schema.dialect)?;
     let mut markers: Vec<Option<ColumnSpec>> = vec![None; names.len()];
     let mut prepared = Prepared {
         text: text.to_owned(),

@@ -53,6 +53,8 @@ pub struct ReadExecution {
     page_ended: bool,
     /// Whether the last partition that was named has no row left for any page.
     has_all_of_partition: bool,
+    /// Whether the last partition answered the row of its static columns and has no other.
+    statics_alone: bool,
 }
 
 /// Rows that become one row of the answer.
@@ -76,11 +78,8 @@ impl ReadExecution {
     ) -> Result<Self, ServerError> {
         let table = &plan.table;
         let state = options.paging_state.as_ref().map(PagingState::decode).transpose()?;
-        let page = if plan.is_aggregate && plan.group_len.is_none() {
-            None
-        } else {
-            options.page_size.filter(|size| *size > 0)
-        };
+        let is_whole = plan.is_aggregate && (plan.group_len.is_none() || plan.is_distinct);
+        let page = if is_whole { None } else { options.page_size.filter(|size| *size > 0) };
         let remaining = state.as_ref().map_or(limit.unwrap_or(u32::MAX), |s| s.remaining);
         let command = |target| ReadCommand {
             slices: wanted.slices.clone(),
@@ -98,7 +97,7 @@ impl ReadExecution {
         if wanted.slices.as_ref().is_some_and(Vec::is_empty) {
             queue.clear();
         }
-        if plan.group_len.is_some() && table.clustering_len == 0 {
+        if plan.group_len.is_some() && table.clustering_len == 0 && !plan.is_distinct {
             check_groups_of_partitions(&queue, page.is_some(), state.is_some())?;
         }
         if let Some(state) = &state {
@@ -135,6 +134,7 @@ impl ReadExecution {
             group_end: None,
             page_ended: false,
             has_all_of_partition: false,
+            statics_alone: false,
             plan,
         })
     }
@@ -183,7 +183,8 @@ impl ReadExecution {
             }
         }
         let is_one_partition = matches!(command.target, ReadTarget::Partition(_)) && self.queue.is_empty();
-        self.has_all_of_partition = is_one_partition && self.in_partition >= self.rows_of_partition_max();
+        self.has_all_of_partition =
+            is_one_partition && (self.statics_alone || self.in_partition >= self.rows_of_partition_max());
         if self.is_full() {
             if self.plan.is_aggregate {
                 self.next_page = self.group_end.clone().filter(|state| state.remaining > 0);
@@ -313,6 +314,7 @@ impl ReadExecution {
                 unix_seconds: now,
             };
             self.push_row(plan, &view, key, None);
+            self.statics_alone = true;
         }
     }
 

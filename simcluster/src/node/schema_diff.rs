@@ -113,6 +113,7 @@ fn event(change: &'static str, target: &'static str, keyspace: &str, name: &str)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schema::Dialect;
     use uuid::Uuid;
 
     fn table(id: u128) -> Arc<Table> {
@@ -138,7 +139,11 @@ mod tests {
             tables: tables.iter().map(|(name, table)| ((*name).to_owned(), table.clone())).collect(),
             ..Keyspace::empty("k")
         };
-        Schema { keyspaces: [("k".to_owned(), Arc::new(keyspace))].into(), version: Uuid::nil() }
+        Schema {
+            keyspaces: [("k".to_owned(), Arc::new(keyspace))].into(),
+            version: Uuid::nil(),
+            dialect: Dialect::default(),
+        }
     }
 
     fn told(old: &Schema, new: &Schema) -> Vec<String> {

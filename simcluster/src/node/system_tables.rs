@@ -8,7 +8,7 @@ use super::message::GossipState;
 use crate::cql;
 use crate::protocol::{VERSION_MIN, md5};
 use crate::ring::Token;
-use crate::schema::{Keyspace, Schema, Table};
+use crate::schema::{Dialect, Keyspace, Schema, Table};
 use crate::storage::{Mutation, Store};
 use crate::types::{Value, codec};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -40,7 +40,7 @@ impl SystemTables {
     }
 
     fn compute(line: ReleaseLine) -> Self {
-        let system = of_release(cql::system_schema(), line);
+        let system = of_line(line);
         let mut store = Store::default();
         for mutation in cql::system_schema_rows(&system) {
             if let Some(table) = system.table_by_id(mutation.table) {
@@ -57,10 +57,15 @@ impl SystemTables {
     }
 }
 
-/// Takes away what older releases do not have. The option columns of `system_schema.tables` stay as in the newest
-/// release, with nulls: clients take them by name.
-fn of_release(mut system: Schema, line: ReleaseLine) -> Schema {
-    if line < ReleaseLine::V40 {
+/// The system keyspaces of a release line. Of 3.11 it is known what clients rely on: everything else is as in 4.0.
+fn of_line(line: ReleaseLine) -> Schema {
+    let dialect = match line {
+        ReleaseLine::V50 => Dialect::V50,
+        ReleaseLine::V41 => Dialect::V41,
+        ReleaseLine::V40 | ReleaseLine::V3 => Dialect::V40,
+    };
+    let mut system = cql::system_schema_of(dialect);
+    if line == ReleaseLine::V3 {
         system.keyspaces.retain(|_, keyspace| !keyspace.is_virtual);
         edit(&mut system, "system", |keyspace| {
             keyspace.tables.remove("peers_v2");
@@ -69,11 +74,6 @@ fn of_release(mut system: Schema, line: ReleaseLine) -> Schema {
         drop_columns(&mut system, "system", "local", &ports);
         drop_columns(&mut system, "system_traces", "sessions", &["coordinator_port"]);
         drop_columns(&mut system, "system_traces", "events", &["source_port"]);
-    }
-    if line < ReleaseLine::V50 {
-        edit(&mut system, "system_schema", |keyspace| {
-            keyspace.tables.remove("column_masks");
-        });
     }
     system
 }

@@ -19,6 +19,20 @@ pub struct Schema {
     pub keyspaces: BTreeMap<String, Arc<Keyspace>>,
     /// A type-3 UUID of a digest of all schema rows: equal schemas have equal versions.
     pub version: Uuid,
+    /// The language of the node that has it.
+    pub dialect: Dialect,
+}
+
+/// The language of a release, as far as releases differ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dialect {
+    /// Of Cassandra 4.0; also taken for that of 3.11.
+    V40,
+    /// Of Cassandra 4.1.
+    V41,
+    /// Of Cassandra 5.0.
+    #[default]
+    V50,
 }
 
 impl Schema {

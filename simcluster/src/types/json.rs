@@ -43,7 +43,11 @@ pub fn to_json(cql_type: &CqlType, value: Option<&Bytes>) -> String {
         }
         T::Float | T::Double => {
             let text = text::to_text(cql_type, bytes);
-            if text.contains('N') || text.contains("Inf") { "null".to_owned() } else { text }
+            match text.as_str() {
+                "" => "\"\"".to_owned(),
+                text if text.contains('N') || text.contains("Inf") => "null".to_owned(),
+                text => text.to_owned(),
+            }
         }
         T::Blob => quote(&format!("0x{}", text::encode_hex(bytes))),
         T::List { element, .. } | T::Set { element, .. } => {

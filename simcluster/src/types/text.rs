@@ -3,8 +3,24 @@
 use super::{CqlType, codec, time};
 use bytes::{BufMut, Bytes, BytesMut};
 use num_bigint::BigInt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use uuid::Uuid;
+
+/// An IPv4 address of fewer than four numbers, whose last one fills the rest of the bytes: so Java reads it.
+fn short_ipv4(text: &str) -> Option<Ipv4Addr> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<&str> = text.split('.').collect();
+    let (last, first) = parts.split_last()?;
+    if parts.len() > 3 || !parts.iter().all(|part| is_number(part)) {
+        return None;
+    }
+    let last: u32 = last.parse().ok()?;
+    let first = first.iter().map(|part| part.parse().ok()).collect::<Option<Vec<u8>>>()?;
+    let room = 32 - 8 * u32::try_from(first.len()).ok()?;
+    let front = first.iter().fold(0_u32, |front, byte| front << 8 | u32::from(*byte));
+    let is_short = room == 32 || last < 1 << room;
+    is_short.then(|| Ipv4Addr::from(front.checked_shl(room).unwrap_or(0) | last))
+}
 
 /// Reads a scalar value from the text of a literal (without quotes).
 ///
@@ -65,7 +81,7 @@ pub fn from_text(cql_type: &CqlType, text: &str) -> Result<Bytes, String> {
             }
             copied(uuid.as_bytes())
         }
-        T::Inet => match text.parse::<IpAddr>() {
+        T::Inet => match text.parse::<IpAddr>().or_else(|error| short_ipv4(text).map(IpAddr::V4).ok_or(error)) {
             Ok(IpAddr::V4(ip)) => copied(&ip.octets()),
             // Java makes an IPv4 address of a mapped one.
             Ok(IpAddr::V6(ip)) => match ip.to_ipv4_mapped() {
@@ -293,6 +309,18 @@ fn java_float(value: f64, shortest: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_addresses_are_filled_as_java_fills_them() {
+        for (text, address) in
+            [("0", [0, 0, 0, 0]), ("258", [0, 0, 1, 2]), ("127.1", [127, 0, 0, 1]), ("10.1.258", [10, 1, 1, 2])]
+        {
+            assert_eq!(from_text(&CqlType::Inet, text).expect(text), address.as_slice(), "{text}");
+        }
+        for text in ["x", "1.", "256.1", "1.16777216", "4294967296", "-1", "1.2.3.4.5"] {
+            assert!(from_text(&CqlType::Inet, text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn scalars_survive_text() {

@@ -1,9 +1,12 @@
 //! Dates, times, timestamps and durations as text, the way CQL literals and JSON write them.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, NaiveTime, TimeZone, Utc};
 
 /// The day number of 1970-01-01 in the `date` type, which is unsigned.
 pub const DATE_EPOCH: i64 = 1 << 31;
+
+/// After so many days the calendar repeats.
+const DAYS_OF_400_YEARS: i64 = 146_097;
 
 const MILLIS_PER_DAY: i64 = 86_400_000;
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
@@ -185,11 +188,19 @@ pub fn format_timestamp(millis: i64) -> String {
         .map_or_else(|| millis.to_string(), |t| t.format("%Y-%m-%d %H:%M:%S%.3fZ").to_string())
 }
 
-/// A `date` as text.
+/// A `date` as text; years of more than four digits have a sign.
 #[must_use]
 pub fn format_date(raw: u32) -> String {
-    DateTime::from_timestamp((i64::from(raw) - DATE_EPOCH) * 86_400, 0)
-        .map_or_else(|| raw.to_string(), |t| t.format("%Y-%m-%d").to_string())
+    // The calendar repeats every 400 years, and knows more of them than its library.
+    let days = i64::from(raw) - DATE_EPOCH;
+    let within = DateTime::from_timestamp(days.rem_euclid(DAYS_OF_400_YEARS) * 86_400, 0).unwrap_or_default();
+    let year = i64::from(within.year()) + days.div_euclid(DAYS_OF_400_YEARS) * 400;
+    let sign = match year {
+        ..0 => "-",
+        0..10_000 => "",
+        _ => "+",
+    };
+    format!("{sign}{:04}{}", year.unsigned_abs(), within.format("-%m-%d"))
 }
 
 /// A `time` as text, always with nine fractional digits.
@@ -253,11 +264,10 @@ fn parse_day(text: &str) -> Option<i64> {
 
 /// Days since the epoch of a date in the proleptic Gregorian calendar, of any year.
 fn days_of(year: i64, month: u32, day: u32) -> Option<i64> {
-    // The calendar repeats every 400 years, which are 146097 days.
     let eras = year.div_euclid(400);
     let date = NaiveDate::from_ymd_opt(i32::try_from(year.rem_euclid(400)).ok()? + 2000, month, day)?;
     let days = NaiveDateTime::new(date, NaiveTime::MIN).and_utc().timestamp() / 86_400;
-    Some(days + (eras - 5) * 146_097)
+    Some(days + (eras - 5) * DAYS_OF_400_YEARS)
 }
 
 /// As [`parse_day`]; the last day of a month stands for the days up to the 31st that it has not.
@@ -329,6 +339,9 @@ mod tests {
         assert_eq!(format_time(29_574_123_456_789), "08:12:54.123456789");
         assert_eq!(parse_date("2015-01-01").map(format_date).as_deref(), Some("2015-01-01"));
         assert_eq!(parse_date("-5877641-06-23"), Some(0));
+        for (raw, text) in [(0, "-5877641-06-23"), (1 << 31, "1970-01-01"), (u32::MAX, "+5881580-07-11")] {
+            assert_eq!(format_date(raw), text);
+        }
         for text in ["2024-2-3", "2024-02-30", "12024-01-01", "x"] {
             assert_eq!(parse_date(text), None, "{text}");
         }

@@ -18,7 +18,7 @@ pub struct CompareArguments {
 
 /// Compares; the error is a sentence for the user.
 pub fn run(arguments: &CompareArguments) -> Result<(), String> {
-    let entries = corpus::load(&corpus::folder(), &arguments.filter)?;
+    let entries = corpus::load_all(&corpus::folder(), &arguments.filter)?;
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let judged = corpus::compare(&entries, threads)?;
     for statement in &judged {
@@ -26,7 +26,8 @@ pub fn run(arguments: &CompareArguments) -> Result<(), String> {
             Verdict::Wrong => println!("WRONG {statement}"),
             Verdict::NotModelled if arguments.verbose => println!("not modelled {statement}"),
             Verdict::Follows if arguments.verbose => println!("follows from what is not modelled {statement}"),
-            Verdict::Agrees | Verdict::NotModelled | Verdict::Follows => {}
+            Verdict::Fails if arguments.verbose => println!("Cassandra fails {statement}"),
+            Verdict::Agrees | Verdict::NotModelled | Verdict::Follows | Verdict::Fails => {}
         }
     }
     let counts = corpus::count(&judged);

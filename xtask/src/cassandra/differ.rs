@@ -1,6 +1,7 @@
 //! `cargo xtask cassandra differ`: generated scripts in both worlds, and the smallest script of what differs.
 
 use super::record::{Real, with_cassandra};
+use super::release::Release;
 use sim_tests::corpus::{self, Judged, Verdict, generate, judge_blocks, run_script, simulated};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,7 +27,7 @@ pub struct DifferArguments {
 
 /// Runs the seeds; the error is a sentence for the user.
 pub fn run(root: &Path, first: u8, arguments: &DifferArguments) -> Result<(), String> {
-    with_cassandra(root, first, arguments.at, |address| {
+    with_cassandra(root, first, Release::default(), arguments.at, |address| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -69,7 +70,8 @@ impl Worlds {
         let real =
             self.runtime.block_on(run_script(&Real(self.address), script)).map_err(|e| format!("{path}: {e}"))?;
         // The simulated world has a runtime of its own, on this thread.
-        let simulated = simulated::run(script).map_err(|sentence| format!("{path}: {sentence}"))?;
+        let simulated =
+            simulated::run(script, corpus::RELEASES[0]).map_err(|sentence| format!("{path}: {sentence}"))?;
         Ok(judge_blocks(script, real, simulated))
     }
 
@@ -112,6 +114,7 @@ fn by_kind(judged: &[Judged]) -> String {
             sum.agrees += count.agrees;
             sum.not_modelled += count.not_modelled;
             sum.follows += count.follows;
+            sum.fails += count.fails;
             sum.wrong += count.wrong;
         }
     }

@@ -14,7 +14,11 @@ pub struct RecordArguments {
     /// Only scripts whose `category/name` contains this.
     #[arg(long, default_value = "")]
     filter: String,
-    /// A Cassandra that runs already, instead of one that is started for this. All its keyspaces are dropped.
+    /// The release to record: the whole corpus from 5.0, from others what differs by release.
+    #[arg(long, value_enum, default_value = "5.0")]
+    release: Release,
+    /// A Cassandra of that release that runs already, instead of one that is started for this. All its keyspaces are
+    /// dropped.
     #[arg(long, value_name = "ADDRESS:PORT")]
     at: Option<SocketAddr>,
     /// Change nothing; fail if an answer differs from the recorded one.
@@ -35,12 +39,13 @@ impl World for Real {
 pub fn with_cassandra(
     root: &Path,
     first: u8,
+    release: Release,
     at: Option<SocketAddr>,
     work: impl FnOnce(SocketAddr) -> Result<(), String>,
 ) -> Result<(), String> {
     let Some(address) = at else {
         super::requirements()?;
-        let _ring = stand_up(root, first, Settings::new(Release::default(), 1, 1, first))?;
+        let _ring = stand_up(root, first, Settings::new(release, 1, 1, first))?;
         return work(SocketAddr::from(([127, 0, 0, first], 9042)));
     };
     work(address)
@@ -48,18 +53,22 @@ pub fn with_cassandra(
 
 /// Records; the error is a sentence for the user.
 pub fn run(root: &Path, first: u8, arguments: &RecordArguments) -> Result<(), String> {
-    let entries = corpus::load(&corpus::folder(), &arguments.filter)?;
-    with_cassandra(root, first, arguments.at, |address| {
+    let release = arguments.release;
+    let entries = corpus::load(&corpus::folder(), &arguments.filter, release.version())?;
+    with_cassandra(root, first, release, arguments.at, |address| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|e| format!("cannot start a runtime: {e}"))?;
-        let mut recording = Recording { runtime, world: Real(address), changed: Vec::new(), is_check: arguments.check };
+        let recorded_from = format!("Apache Cassandra {}", release.version());
+        let (world, changed, is_check) = (Real(address), Vec::new(), arguments.check);
+        let mut recording = Recording { runtime, world, recorded_from, changed, is_check };
         recording.scripts(&entries)?;
-        if "tokens".contains(&arguments.filter) {
+        let is_newest = release == Release::default();
+        if is_newest && "tokens".contains(&arguments.filter) {
             recording.tokens()?;
         }
-        if "frames".contains(&arguments.filter) {
+        if is_newest && "frames".contains(&arguments.filter) {
             recording.frames()?;
         }
         recording.verdict()
@@ -69,6 +78,7 @@ pub fn run(root: &Path, first: u8, arguments: &RecordArguments) -> Result<(), St
 struct Recording {
     runtime: tokio::runtime::Runtime,
     world: Real,
+    recorded_from: String,
     changed: Vec<String>,
     is_check: bool,
 }
@@ -81,7 +91,7 @@ impl Recording {
             let blocks = self.runtime.block_on(run_script(&self.world, &entry.script));
             let blocks = blocks.map_err(|e| format!("{path}: {e}"))?;
             statements += blocks.len();
-            self.keep(&entry.golden, path, &golden::to_text(&recorded_from(), &blocks))?;
+            self.keep(&entry.golden, path, &golden::to_text(&self.recorded_from, &blocks))?;
         }
         println!("{} scripts, {statements} statements", entries.len());
         Ok(())
@@ -94,11 +104,11 @@ impl Recording {
             lines.push(tokens::line(&shape, &placed.map_err(|e| format!("tokens of {}: {e}", shape.name))?));
         }
         println!("tokens of {} shapes of partition keys", lines.len());
-        self.keep(&tokens::file(), "tokens".into(), &tokens::text(&recorded_from(), &lines))
+        self.keep(&tokens::file(), "tokens".into(), &tokens::text(&self.recorded_from, &lines))
     }
 
     fn frames(&mut self) -> Result<(), String> {
-        let entries = corpus::load(&corpus::folder(), "")?;
+        let entries = corpus::load(&corpus::folder(), "", corpus::RELEASES[0])?;
         let is_kept = |entry: &&Entry| frames::SCRIPTS.contains(&entry.script.path().as_str());
         for version in frames::VERSIONS {
             let mut conversations = Vec::new();
@@ -111,7 +121,7 @@ impl Recording {
             let known = std::fs::read_to_string(frames::file(version)).unwrap_or_default();
             let Some(difference) = frames::difference(&frames::parse(&known)?, &conversations) else { continue };
             println!("v{version}: {difference}");
-            let text = frames::text(&recorded_from(), version, &conversations);
+            let text = frames::text(&self.recorded_from, version, &conversations);
             self.keep(&frames::file(version), format!("frames of v{version}"), &text)?;
         }
         Ok(())
@@ -141,8 +151,4 @@ impl Recording {
             false => Ok(()),
         }
     }
-}
-
-fn recorded_from() -> String {
-    format!("Apache Cassandra {}", super::RELEASE)
 }

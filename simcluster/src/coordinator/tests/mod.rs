@@ -17,7 +17,7 @@ use crate::kernel::{NodeId, Now, SimInstant};
 use crate::protocol::{Consistency, ResultRows, ServerError};
 use crate::replica::{Question, QuestionId, Replica, Reply};
 use crate::ring::{Location, Ring, Token, TokenRange};
-use crate::schema::{Column, ColumnKind, Keyspace, Schema, Table};
+use crate::schema::{Column, ColumnKind, Dialect, Keyspace, Schema, Table};
 use crate::storage::{ColumnId, Mutation, ReadAnswer, ReadCommand, ReadTarget, Store};
 use crate::types::CqlType;
 use bytes::Bytes;
@@ -447,7 +447,11 @@ fn schema(options: &[(&str, &str)]) -> Schema {
         aggregates: BTreeMap::new(),
         is_virtual: false,
     };
-    Schema { keyspaces: BTreeMap::from([("ks".to_owned(), Arc::new(keyspace))]), version: Uuid::nil() }
+    Schema {
+        keyspaces: BTreeMap::from([("ks".to_owned(), Arc::new(keyspace))]),
+        version: Uuid::nil(),
+        dialect: Dialect::default(),
+    }
 }
 
 fn table(name: &str, id: u128, value: &str, cql_type: CqlType) -> Table {

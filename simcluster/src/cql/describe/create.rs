@@ -1,8 +1,9 @@
 //! The CREATE statements that DESCRIBE shows, laid out as Apache Cassandra 5.0 does.
 
+use crate::cql::dialect::has_option;
 use crate::schema::functions::{Aggregate, Function, unfrozen};
 use crate::schema::options::{DEFAULTS, show_map, show_string};
-use crate::schema::{Column, ColumnKind, Index, Keyspace, Table};
+use crate::schema::{Column, ColumnKind, Dialect, Index, Keyspace, Table};
 use crate::types::{UserType, quote_name};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -67,13 +68,13 @@ pub(super) fn aggregate(aggregate: &Aggregate) -> String {
 }
 
 /// `CREATE TABLE` with all options; with its id if internals are wanted.
-pub(super) fn table(table: &Table, is_virtual: bool, with_internals: bool) -> String {
+pub(super) fn table(table: &Table, is_virtual: bool, with_internals: bool, dialect: Dialect) -> String {
     let name = qualified(&table.keyspace, &table.name);
     let create = if is_virtual { "VIRTUAL TABLE" } else { "CREATE TABLE" };
     let statement = format!(
         "{create} {name} (\n{}\n) WITH {};",
         definitions(table, with_internals),
-        properties(table, is_virtual, with_internals)
+        properties(table, is_virtual, with_internals, dialect)
     );
     let statement = if with_internals { statement + &drops(table) } else { statement };
     if is_virtual { not_to_be_recreated("Table", "table", &name, &statement) } else { statement }
@@ -163,7 +164,7 @@ fn drops(table: &Table) -> String {
     statements
 }
 
-fn properties(table: &Table, is_virtual: bool, with_internals: bool) -> String {
+fn properties(table: &Table, is_virtual: bool, with_internals: bool, dialect: Dialect) -> String {
     let mut properties = Vec::new();
     if with_internals {
         properties.push(format!("ID = {}", table.id));
@@ -175,7 +176,8 @@ fn properties(table: &Table, is_virtual: bool, with_internals: bool) -> String {
         let orders: Vec<_> = table.clustering().iter().map(order).collect();
         properties.push(format!("CLUSTERING ORDER BY ({})", orders.join(", ")));
     }
-    for (option, default) in DEFAULTS.iter().filter(|(option, _)| !is_virtual || *option == "comment") {
+    let is_shown = |option: &str| if is_virtual { option == "comment" } else { has_option(dialect, option) };
+    for (option, default) in DEFAULTS.iter().filter(|(option, _)| is_shown(option)) {
         let value = table.options.get(*option).map_or(*default, String::as_str);
         properties.push(format!("{option} = {value}"));
     }

@@ -14,7 +14,7 @@ use super::system::is_system;
 use super::{Action, Answer, BindOptions};
 use crate::protocol::{ColumnSpec, ResultRows, ServerError};
 use crate::schema::functions::{Aggregate, Function, unfrozen};
-use crate::schema::{Index, Keyspace, Schema, Table};
+use crate::schema::{Dialect, Index, Keyspace, Schema, Table};
 use crate::types::{CqlType, UserType, Value, codec, quote_name};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::collections::BTreeMap;
@@ -127,7 +127,7 @@ pub(super) fn describe(
     if !is_listing {
         columns.push(("create_statement", CqlType::Text));
     }
-    let rows = elements.iter().map(|element| element.row(is_listing, with_internals)).collect();
+    let rows = elements.iter().map(|element| element.row(is_listing, with_internals, schema.dialect)).collect();
     Ok(ResultRows { columns: column_specs(columns), rows, paging_state: None })
 }
 
@@ -259,7 +259,7 @@ enum Element<'a> {
 }
 
 impl Element<'_> {
-    fn row(self, is_listing: bool, with_internals: bool) -> Vec<Value> {
+    fn row(self, is_listing: bool, with_internals: bool, dialect: Dialect) -> Vec<Value> {
         let (keyspace, kind, name) = match self {
             Self::Keyspace(keyspace) => (&keyspace.name, "keyspace", keyspace.name.as_str()),
             Self::Type(user_type) => (&user_type.keyspace, "type", user_type.name.as_str()),
@@ -280,7 +280,7 @@ impl Element<'_> {
             row.push(text(&match self {
                 Self::Keyspace(keyspace) => create::keyspace(keyspace),
                 Self::Type(user_type) => create::user_type(user_type),
-                Self::Table { table, is_virtual } => create::table(table, is_virtual, with_internals),
+                Self::Table { table, is_virtual } => create::table(table, is_virtual, with_internals, dialect),
                 Self::Index { table, name, index } => create::index(table, name, index),
                 Self::Function(function) => create::function(function),
                 Self::Aggregate(aggregate) => create::aggregate(aggregate),

@@ -32,6 +32,8 @@ pub(super) fn overloads(name: &str) -> Vec<Function> {
         "current_time" | "currenttime" => one(Kind::CurrentTime, &[], T::Time),
         "min_timeuuid" | "mintimeuuid" => one(Kind::MinTimeuuid, &[T::Timestamp], T::Timeuuid),
         "max_timeuuid" | "maxtimeuuid" => one(Kind::MaxTimeuuid, &[T::Timestamp], T::Timeuuid),
+        "dateof" => one(Kind::ToTimestamp, &[T::Timeuuid], T::Timestamp),
+        "unixtimestampof" => one(Kind::ToUnixTimestamp, &[T::Timeuuid], T::Bigint),
         "to_date" | "todate" => each(Kind::ToDate, &[T::Timeuuid, T::Timestamp], &T::Date),
         "to_timestamp" | "totimestamp" => each(Kind::ToTimestamp, &[T::Timeuuid, T::Date], &T::Timestamp),
         "to_unix_timestamp" | "tounixtimestamp" => {

@@ -6,8 +6,10 @@
 use super::native::{self, Factory, Parameter};
 use super::{Function, Kind, Math};
 use crate::cql::ast::Name;
+use crate::cql::dialect;
 use crate::cql::parser::not_modelled;
 use crate::protocol::ServerError;
+use crate::schema::Dialect;
 use crate::types::CqlType;
 use crate::types::compatible::{Fit, fit};
 
@@ -42,6 +44,8 @@ pub struct Call<'a> {
     pub wanted: Option<&'a CqlType>,
     /// The types that `token` takes in the table at hand.
     pub key_types: &'a [CqlType],
+    /// Whose functions there are.
+    pub dialect: Dialect,
 }
 
 fn invalid(message: impl Into<String>) -> ServerError {
@@ -58,14 +62,28 @@ pub fn resolve(call: Call<'_>, arguments: &[&dyn Argument]) -> Result<Option<Fun
         return Ok(None);
     }
     let name = call.name.name.as_str();
+    if !dialect::has_function(call.dialect, name) {
+        return Ok(None);
+    }
     if native::NOT_MODELLED.contains(&name) {
         return Err(not_modelled(&format!("the function {name}")));
     }
     let mut candidates = native::overloads(name);
+    if call.dialect < Dialect::V41 {
+        // Texts could not be added yet.
+        let is_concatenation = |function: &Function| {
+            function.operator().is_some() && matches!(function.result, CqlType::Text | CqlType::Ascii)
+        };
+        candidates.retain(|function| !is_concatenation(function));
+    }
     if name == "token" {
         candidates.push(Function::token(call.key_types));
     } else if let Some(factory) = native::factory(name) {
-        candidates.push(made_to_measure(&factory, call.wanted, arguments)?);
+        let function = made_to_measure(&factory, call.wanted, arguments)?;
+        if matches!(name, "min" | "max") && call.dialect < Dialect::V50 && is_compound(&function.result) {
+            return Err(not_modelled("min or max of a collection, tuple or user type in a release before 5.0"));
+        }
+        candidates.push(function);
     }
     match candidates.len() {
         0 => Ok(None),
@@ -76,6 +94,13 @@ pub fn resolve(call: Call<'_>, arguments: &[&dyn Argument]) -> Result<Option<Fun
         }
         _ => best(call, arguments, &candidates).map(Some),
     }
+}
+
+const fn is_compound(cql_type: &CqlType) -> bool {
+    matches!(
+        cql_type,
+        CqlType::List { .. } | CqlType::Set { .. } | CqlType::Map { .. } | CqlType::Tuple(_) | CqlType::Udt { .. }
+    )
 }
 
 fn made_to_measure(

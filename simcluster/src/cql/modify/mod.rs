@@ -9,7 +9,7 @@ pub use apply::merge_increments;
 pub use bind::{BoundKeys, BoundWrite, Target};
 pub use operations::Operation;
 
-use super::ast::{If, InsertValues, Modification, ModificationKind, Op, Using};
+use super::ast::{If, InsertValues, Modification, ModificationKind, Op, Term, Using};
 use super::conditions::{self, CheckedIf};
 use super::expr::{Expr, Receiver};
 use super::relations::{self, Context, Facts, Rel, Restrictions, StatementKind};
@@ -57,12 +57,6 @@ pub fn check(
     table: &Arc<Table>,
     statement: &Modification,
 ) -> Result<ModificationPlan, ServerError> {
-    let find = |name: &str| {
-        table
-            .column_index(name)
-            .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))
-    };
-    let key_len = table.partition_key_len + table.clustering_len;
     let using = check_using(checker, &statement.using)?;
     if using.1.is_some() && matches!(statement.condition, If::Conditions(_)) {
         return Err(invalid("Cannot provide custom timestamp for conditional updates"));
@@ -74,18 +68,7 @@ pub fn check(
             if table.is_counter {
                 return Err(invalid("INSERT statements are not allowed on counter tables, use UPDATE instead"));
             }
-            for (place, (name, term)) in values.iter().enumerate() {
-                let index = find(name)?;
-                if values[..place].iter().any(|(earlier, _)| earlier == name) {
-                    return Err(invalid("The column names contains duplicates"));
-                }
-                let receiver = Receiver::new(name, &table.columns[index].cql_type);
-                if index < key_len {
-                    relations.push(Rel::Compare(index, Op::Eq, checker.term(term, &receiver)?));
-                } else {
-                    operations.push(set(checker, index, term, &receiver)?);
-                }
-            }
+            (relations, operations) = check_inserted(checker, table, values)?;
             StatementKind::Insert
         }
         ModificationKind::Insert(InsertValues::Json { text, default_unset }) => {
@@ -104,7 +87,7 @@ pub fn check(
         }
         ModificationKind::Update(assignments) => {
             for assignment in assignments {
-                operations.push(check_assignment(checker, table, assignment)?);
+                operations.push(check_assignment(checker, table, assignment, !condition.is_none())?);
             }
             StatementKind::Update
         }
@@ -151,6 +134,40 @@ pub fn check(
         timestamp: using.1,
     };
     Ok(plan)
+}
+
+/// What INSERT sets: relations that name the row, and operations on it.
+fn check_inserted(
+    checker: &mut Checker<'_>,
+    table: &Table,
+    values: &[(String, Term)],
+) -> Result<(Vec<Rel>, Vec<Operation>), ServerError> {
+    let is_doubled =
+        |(place, (name, _)): (usize, &(String, Term))| values[..place].iter().any(|(earlier, _)| earlier == name);
+    if values.iter().enumerate().any(is_doubled) {
+        return Err(invalid("The column names contains duplicates"));
+    }
+    // What keys are compared with is looked at once all columns are known.
+    let (mut keys, mut operations) = (Vec::new(), Vec::new());
+    for (name, term) in values {
+        let index = find(table, name)?;
+        if index < table.partition_key_len + table.clustering_len {
+            keys.push((index, term));
+        } else {
+            operations.push(set(checker, index, term, &Receiver::of(&table.columns[index]))?);
+        }
+    }
+    let relation = |(index, term): (usize, &Term)| {
+        let value = checker.term(term, &Receiver::of(&table.columns[index]))?;
+        Ok(Rel::Compare(index, Op::Eq, value))
+    };
+    Ok((keys.into_iter().map(relation).collect::<Result<_, ServerError>>()?, operations))
+}
+
+fn find(table: &Table, name: &str) -> Result<usize, ServerError> {
+    table
+        .column_index(name)
+        .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))
 }
 
 /// Conditions have their own times.

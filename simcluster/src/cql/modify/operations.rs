@@ -4,10 +4,11 @@ use super::invalid;
 use crate::cql::Bound;
 use crate::cql::ast::{Assignment, Deletion, Term};
 use crate::cql::expr::{Env, Expr, Receiver};
+use crate::cql::parser::{NOT_MODELLED, not_modelled};
 use crate::cql::show;
 use crate::cql::terms::Checker;
 use crate::protocol::ServerError;
-use crate::schema::{ColumnKind, Table};
+use crate::schema::{ColumnKind, Dialect, Table};
 use crate::types::{CqlType, UserType, Value, codec, text};
 use bytes::Bytes;
 
@@ -51,6 +52,7 @@ pub fn check_assignment(
     checker: &mut Checker<'_>,
     table: &Table,
     assignment: &Assignment,
+    is_conditional: bool,
 ) -> Result<Operation, ServerError> {
     let name = assignment.column();
     let index = table
@@ -84,16 +86,15 @@ pub fn check_assignment(
                 return Err(refused("tuple"));
             }
             if !cql_type.is_collection() {
-                return Err(refused("non counter"));
+                // A transaction knows what it adds to.
+                return Err(match is_conditional && checker.schema.dialect >= Dialect::V41 {
+                    true => not_modelled("a sum with the column itself in a conditional update"),
+                    false => refused("non counter"),
+                });
             }
             check_open("frozen collection")?;
-            if let (CqlType::Map { .. }, Term::Set(items)) = (cql_type, term)
-                && !items.is_empty()
-            {
-                let given = show::term(term);
-                return Err(invalid(format!("Value for a map addition has to be a map, but was: '{given}'")));
-            }
-            Operation::Append(index, checker.term(term, &receiver)?)
+            let value = checker.term(term, &receiver);
+            Operation::Append(index, value.map_err(|error| of_map(cql_type, term, error, "addition has to be a map"))?)
         }
         Assignment::Prepend(_, term) => {
             if !is_list {
@@ -111,11 +112,9 @@ pub fn check_assignment(
                 CqlType::Map { key, .. } => CqlType::set(key.as_ref().clone(), false),
                 other => other.clone(),
             };
-            if let (CqlType::Map { .. }, Term::Map(_)) = (cql_type, term) {
-                let given = show::term(term);
-                return Err(invalid(format!("Value for a map substraction has to be a set, but was: '{given}'")));
-            }
-            Operation::Remove(index, checker.term(term, &Receiver::new(name, &removed))?)
+            let value = checker.term(term, &Receiver::new(name, &removed));
+            let told = |error| of_map(cql_type, term, error, "substraction has to be a set");
+            Operation::Remove(index, value.map_err(told)?)
         }
         Assignment::Element(_, key, term) => {
             if !cql_type.is_collection() {
@@ -139,6 +138,16 @@ pub fn check_assignment(
             Operation::SetField(index, place, checker.term(term, &receiver)?)
         }
     })
+}
+
+/// Whatever is wrong with what is added to a map or taken from it, Cassandra says one thing.
+fn of_map(cql_type: &CqlType, term: &Term, error: ServerError, wanted: &str) -> ServerError {
+    match (cql_type, &error) {
+        (CqlType::Map { .. }, ServerError::Invalid(message)) if !message.contains(NOT_MODELLED) => {
+            invalid(format!("Value for a map {wanted}, but was: '{}'", show::term(term)))
+        }
+        _ => error,
+    }
 }
 
 /// An assignment as messages show it; a list that is put before another looks like one that is taken away.

@@ -81,10 +81,13 @@ pub fn parse_type(text: &str) -> Result<super::ast::TypeName, ServerError> {
     parser.type_name()
 }
 
+/// What the refusal of CQL ends with that exists but is not modelled.
+pub const NOT_MODELLED: &str = "is not modelled by the simulated cluster";
+
 /// Refuses CQL that exists but is not modelled.
 #[must_use]
 pub fn not_modelled(what: &str) -> ServerError {
-    ServerError::Invalid(format!("{what} is not modelled by the simulated cluster"))
+    ServerError::Invalid(format!("{what} {NOT_MODELLED}"))
 }
 
 type Parse<T> = Result<T, ServerError>;

@@ -329,7 +329,7 @@ impl Parser<'_> {
         } else if self.is_symbol(".") {
             return Err(self.no_viable_from(start));
         } else {
-            let op = self.operator()?;
+            let op = self.operator().map_err(|_| self.no_viable_from(start))?;
             let at = self.at;
             let term = self.value()?;
             if self.at == at + 1 {

@@ -6,7 +6,7 @@ use crate::cql::expr::{Expr, Receiver};
 use crate::cql::show;
 use crate::cql::terms::Checker;
 use crate::protocol::ServerError;
-use crate::schema::{Column, ColumnKind, Table};
+use crate::schema::{Column, ColumnKind, Dialect, Table};
 use crate::types::CqlType;
 
 /// Checks the relations of a statement, each by itself and all together.
@@ -55,12 +55,18 @@ fn check_one(checker: &mut Checker<'_>, relation: &Relation) -> Result<Rel, Serv
                 check_comparable(&table.columns[index].cql_type)?;
             }
             check_restrictable(&table.columns[index], show::operator(*op))?;
-            Rel::Compare(index, *op, checker.term(term, &Receiver::new(column, &table.columns[index].cql_type))?)
+            Rel::Compare(index, *op, checker.term(term, &Receiver::of(&table.columns[index]))?)
         }
         Relation::In { column, values } => {
             let index = find(column)?;
             check_restrictable(&table.columns[index], "IN")?;
-            Rel::In(index, in_values(checker, values, column, &table.columns[index].cql_type)?)
+            let is_key = matches!(table.columns[index].kind, ColumnKind::PartitionKey | ColumnKind::Clustering);
+            if !is_key && checker.schema.dialect < Dialect::V41 {
+                return Err(invalid(format!(
+                    "IN predicates on non-primary-key columns ({column}) is not yet supported"
+                )));
+            }
+            Rel::In(index, in_values(checker, values, &table.columns[index])?)
         }
         Relation::Tuple { .. } | Relation::TupleIn { .. } => check_tuple(checker, relation)?,
         Relation::Token { columns, op, term } => check_token(checker, columns, *op, term)?,
@@ -195,20 +201,15 @@ fn check_token(checker: &mut Checker<'_>, columns: &[String], op: Op, term: &Ter
     Ok(Rel::Token(op, checker.term(term, &Receiver::new("partition key token", &CqlType::Bigint))?))
 }
 
-fn in_values(
-    checker: &mut Checker<'_>,
-    values: &InValues,
-    column: &str,
-    cql_type: &CqlType,
-) -> Result<InExpr, ServerError> {
+fn in_values(checker: &mut Checker<'_>, values: &InValues, column: &Column) -> Result<InExpr, ServerError> {
     Ok(match values {
         InValues::Terms(terms) => {
-            let receiver = Receiver::new(column, cql_type);
+            let receiver = Receiver::of(column);
             InExpr::Each(terms.iter().map(|t| checker.term(t, &receiver)).collect::<Result<Vec<_>, _>>()?)
         }
         InValues::Marker(index) => {
-            let list = CqlType::list(cql_type.clone(), true);
-            InExpr::List(checker.marker(*index, &Receiver::new(&format!("in({column})"), &list)))
+            let list = CqlType::list(column.cql_type.clone(), true);
+            InExpr::List(checker.marker(*index, &Receiver::new(&format!("in({})", column.name), &list)))
         }
     })
 }
@@ -241,8 +242,7 @@ fn tuple_receiver(
         indexes.push(index);
     }
     let types: Vec<CqlType> = indexes.iter().map(|i| table.columns[*i].cql_type.clone()).collect();
-    let receiver = Receiver { name: format!("({})", columns.join(",")), cql_type: CqlType::Tuple(types.into()) };
-    Ok((indexes, receiver))
+    Ok((indexes, Receiver::new(&format!("({})", columns.join(",")), &CqlType::Tuple(types.into()))))
 }
 
 /// The values of a tuple relation: each for its column, or one marker for all.
@@ -264,7 +264,7 @@ fn tuple_term(
     let mut values = Vec::new();
     for (item, index) in items.iter().zip(indexes) {
         let column = &checker.table.columns[*index];
-        values.push(checker.term(item, &Receiver::new(&column.name, &column.cql_type))?);
+        values.push(checker.term(item, &Receiver::of(column))?);
     }
     Ok(Expr::Tuple(values))
 }

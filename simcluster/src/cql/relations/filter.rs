@@ -18,6 +18,7 @@ impl Test {
         };
         match self {
             Self::Compare(i, op, value) => compare(*i, value).is_some_and(|found| holds(found, *op)),
+            Self::Bound(i, op) => row.value(*i).is_some() && holds(Ordering::Greater, *op),
             Self::In(i, values) => values.iter().any(|v| compare(*i, v) == Some(Ordering::Equal)),
             Self::Tuple(columns, op, values) => {
                 let mut found = Ordering::Equal;

@@ -18,7 +18,7 @@ use super::expr::{Env, Expr, check_value};
 use super::parser::not_modelled;
 use crate::protocol::ServerError;
 use crate::ring::TokenRange;
-use crate::schema::{ColumnKind, Table};
+use crate::schema::Table;
 use crate::storage::Slice;
 use crate::types::codec;
 use bytes::Bytes;
@@ -55,6 +55,8 @@ pub enum InExpr {
 #[derive(Clone, Debug)]
 pub enum Test {
     Compare(usize, Op, Bytes),
+    /// A bound of a clustering column that is null: it lies before every value, in either direction of order.
+    Bound(usize, Op),
     In(usize, Vec<Bytes>),
     Tuple(Vec<usize>, Op, Vec<Bytes>),
     TupleIn(Vec<usize>, Vec<Vec<Bytes>>),
@@ -104,19 +106,25 @@ pub fn partition_key_markers<'a>(table: &Table, relations: impl Iterator<Item = 
     last.into_iter().collect::<Option<Vec<_>>>().unwrap_or_default()
 }
 
-/// Gives the relations their values.
+/// Gives the relations of a SELECT their values, in the order in which Cassandra asks for them.
+///
+/// A read of named partitions begins with their keys. Any other read begins with the rows within partitions, and
+/// then comes what rows are filtered by.
 ///
 /// # Errors
 ///
 /// As Cassandra: null or unset where a value is needed.
-pub fn bind(table: &Table, relations: &[Rel], env: &Env<'_>) -> Result<Vec<Test>, ServerError> {
+pub fn bind(table: &Table, relations: &[Rel], facts: &Facts, env: &Env<'_>) -> Result<Vec<Test>, ServerError> {
+    let is_ranged = facts.is_key_range || facts.uses_index;
+    let turn = |relation: &Rel| match place(table, relation) {
+        place if facts.is_filtered(relation) => (2, place),
+        place if place >= table.partition_key_len => (1, place),
+        place if is_ranged => (3, place),
+        place => (0, place),
+    };
     let mut ordered: Vec<&Rel> = relations.iter().collect();
-    ordered.sort_by_key(|relation| place(table, relation));
-    let mut tests = Vec::new();
-    for relation in ordered {
-        tests.extend(bind_one(table, relation, env)?);
-    }
-    Ok(tests)
+    ordered.sort_by_key(|relation| turn(relation));
+    ordered.into_iter().map(|relation| bind_one(table, relation, facts.is_filtered(relation), env)).collect()
 }
 
 /// The components of the partition keys that a write names, in the order of their type.
@@ -125,8 +133,8 @@ pub fn bind(table: &Table, relations: &[Rel], env: &Env<'_>) -> Result<Vec<Test>
 ///
 /// As [`bind`]; and keys that are empty or too long.
 pub fn bind_keys(table: &Table, relations: &[Rel], env: &Env<'_>) -> Result<Vec<Vec<Bytes>>, ServerError> {
-    let keys: Vec<Rel> = relations.iter().filter(|relation| is_of_key(table, relation)).cloned().collect();
-    Ok(plan::partition_keys(table, &bind(table, &keys, env)?)?.unwrap_or_default())
+    let keys = bind_some(table, relations, env, |relation| is_of_key(table, relation))?;
+    Ok(plan::partition_keys(table, &keys)?.unwrap_or_default())
 }
 
 /// Gives the relations on the rows of a partition their values.
@@ -135,8 +143,19 @@ pub fn bind_keys(table: &Table, relations: &[Rel], env: &Env<'_>) -> Result<Vec<
 ///
 /// As [`bind`].
 pub fn bind_rows(table: &Table, relations: &[Rel], env: &Env<'_>) -> Result<Vec<Test>, ServerError> {
-    let rows: Vec<Rel> = relations.iter().filter(|relation| !is_of_key(table, relation)).cloned().collect();
-    bind(table, &rows, env)
+    bind_some(table, relations, env, |relation| !is_of_key(table, relation))
+}
+
+/// Gives some relations of a write their values, in the order of the key; a write filters nothing.
+fn bind_some(
+    table: &Table,
+    relations: &[Rel],
+    env: &Env<'_>,
+    wanted: impl Fn(&Rel) -> bool,
+) -> Result<Vec<Test>, ServerError> {
+    let mut ordered: Vec<&Rel> = relations.iter().filter(|relation| wanted(relation)).collect();
+    ordered.sort_by_key(|relation| place(table, relation));
+    ordered.into_iter().map(|relation| bind_one(table, relation, false, env)).collect()
 }
 
 fn is_of_key(table: &Table, relation: &Rel) -> bool {
@@ -154,19 +173,25 @@ fn place(table: &Table, relation: &Rel) -> usize {
     }
 }
 
-/// The test of one relation; a clustering column is not bounded by null.
-fn bind_one(table: &Table, relation: &Rel, env: &Env<'_>) -> Result<Option<Test>, ServerError> {
-    Ok(Some(match relation {
+/// The test of one relation: either it finds rows or rows are filtered by it.
+fn bind_one(table: &Table, relation: &Rel, is_filtered: bool, env: &Env<'_>) -> Result<Test, ServerError> {
+    Ok(match relation {
         Rel::Compare(i, op, expr) => {
-            let is_bound = *op != Op::Eq && table.columns[*i].kind == ColumnKind::Clustering;
+            let is_bound = *op != Op::Eq && !is_filtered;
             if is_bound && matches!(env.bound(expr)?, Bound::Value(None)) {
-                return Ok(None);
+                return Ok(Test::Bound(*i, *op));
             }
-            Test::Compare(*i, *op, value(table, *i, expr, env)?)
+            Test::Compare(*i, *op, value(table, *i, expr, is_filtered, env)?)
+        }
+        // No row that is filtered has a null: it is one more value that is not found.
+        Rel::In(i, InExpr::Each(exprs)) if is_filtered && exprs.len() > 1 => {
+            let is_null = |expr: &&Expr| matches!(env.bound(expr), Ok(Bound::Value(None)));
+            let present = exprs.iter().filter(|expr| !is_null(expr));
+            Test::In(*i, present.map(|expr| value(table, *i, expr, true, env)).collect::<Result<Vec<_>, _>>()?)
         }
         Rel::In(i, InExpr::Each(exprs)) => {
-            let values = exprs.iter().map(|expr| value(table, *i, expr, env)).collect::<Result<Vec<_>, _>>()?;
-            Test::In(*i, values)
+            let values = exprs.iter().map(|expr| value(table, *i, expr, is_filtered, env));
+            Test::In(*i, values.collect::<Result<Vec<_>, _>>()?)
         }
         Rel::In(i, InExpr::List(expr)) => {
             let name = &table.columns[*i].name;
@@ -201,28 +226,22 @@ fn bind_one(table: &Table, relation: &Rel, env: &Env<'_>) -> Result<Option<Test>
             Bound::Value(None) => return Err(invalid("Invalid null token value")),
             Bound::Unset => return Err(internal_error()),
         },
-        Rel::Contains(i, key, expr) => Test::Contains(*i, *key, value(table, *i, expr, env)?),
+        Rel::Contains(i, key, expr) => Test::Contains(*i, *key, value(table, *i, expr, is_filtered, env)?),
         Rel::Element(i, key, expr) => {
             let name = &table.columns[*i].name;
             let key = needed(env.bound(key)?, "Unsupported", &format!("map key for column {name}"))?;
             Test::Element(*i, key, needed(env.bound(expr)?, "Unsupported", &format!("map value for column {name}"))?)
         }
-    }))
+    })
 }
 
-/// The value a column is compared with.
-fn value(table: &Table, index: usize, expr: &Expr, env: &Env<'_>) -> Result<Bytes, ServerError> {
-    let column = &table.columns[index];
-    let bound = env.bound(expr)?;
-    match (column.kind, &bound) {
-        // Key columns find rows; the others are tested, and the test says it in other words.
-        (ColumnKind::PartitionKey | ColumnKind::Clustering, Bound::Value(None)) => {
-            Err(invalid(format!("Invalid null value in condition for column {}", column.name)))
-        }
-        (ColumnKind::PartitionKey | ColumnKind::Clustering, _) => {
-            needed(bound, "Invalid", &format!("value for column {}", column.name))
-        }
-        _ => needed(bound, "Unsupported", &format!("value for column {}", column.name)),
+/// The value a column is compared with; a filter says in other words than a key that it needs one.
+fn value(table: &Table, index: usize, expr: &Expr, is_filtered: bool, env: &Env<'_>) -> Result<Bytes, ServerError> {
+    let name = &table.columns[index].name;
+    match env.bound(expr)? {
+        bound if is_filtered => needed(bound, "Unsupported", &format!("value for column {name}")),
+        Bound::Value(None) => Err(invalid(format!("Invalid null value in condition for column {name}"))),
+        bound => needed(bound, "Invalid", &format!("value for column {name}")),
     }
 }
 

@@ -4,10 +4,11 @@ use super::{Plan, Test, invalid};
 use crate::cql::ast::Op;
 use crate::protocol::ServerError;
 use crate::ring::{Token, TokenRange};
-use crate::schema::Table;
+use crate::schema::{Column, Table};
 use crate::storage::Slice;
 use crate::types::order;
 use bytes::Bytes;
+use std::cmp::Ordering;
 
 /// Decides what to read for these tests.
 ///
@@ -99,6 +100,9 @@ fn slices(table: &Table, tests: &[Test]) -> (Option<Vec<Slice>>, Vec<usize>) {
             index += width;
             continue;
         }
+        if contradict(table, tests, index) {
+            return (Some(Vec::new()), served);
+        }
         let slices = bounded(table, tests, &prefixes, index, &mut served);
         return (Some(slices).filter(|slices| *slices != whole()), served);
     }
@@ -111,6 +115,22 @@ fn slices(table: &Table, tests: &[Test]) -> (Option<Vec<Slice>>, Vec<usize>) {
     (Some(slices.collect()), served)
 }
 
+/// Whether no values from the column `index` on can be within the bounds of several columns.
+fn contradict(table: &Table, tests: &[Test], index: usize) -> bool {
+    let bound = |wanted: [Op; 2]| {
+        tests.iter().find_map(|test| match test {
+            Test::Tuple(columns, op, values) if columns.first() == Some(&index) && wanted.contains(op) => Some(values),
+            _ => None,
+        })
+    };
+    let (Some(low), Some(high)) = (bound([Op::Gt, Op::Ge]), bound([Op::Lt, Op::Le])) else { return false };
+    let each = low.iter().zip(high).zip(&table.columns[index..]);
+    let compared = |((low, high), column): ((&Bytes, &Bytes), &Column)| {
+        order::encode(&column.cql_type, low).cmp(&order::encode(&column.cql_type, high))
+    };
+    each.map(compared).find(|ordering| ordering.is_ne()).is_some_and(Ordering::is_gt)
+}
+
 /// The slices of inequalities on the column `index` (and those after it, for tuples) behind each prefix.
 fn bounded(table: &Table, tests: &[Test], prefixes: &[Vec<u8>], index: usize, served: &mut Vec<usize>) -> Vec<Slice> {
     let mut bounds: Vec<(Op, Vec<u8>)> = Vec::new();
@@ -118,6 +138,7 @@ fn bounded(table: &Table, tests: &[Test], prefixes: &[Vec<u8>], index: usize, se
     for (place, test) in tests.iter().enumerate() {
         let (op, values) = match test {
             Test::Compare(i, op, value) if *i == index => (*op, std::slice::from_ref(value)),
+            Test::Bound(i, op) if *i == index => (*op, [].as_slice()),
             // Mixed directions are no contiguous range of keys: they stay a test.
             Test::Tuple(columns, op, values)
                 if columns.first() == Some(&index)
@@ -132,6 +153,9 @@ fn bounded(table: &Table, tests: &[Test], prefixes: &[Vec<u8>], index: usize, se
         for (i, value) in values.iter().enumerate() {
             let column = &table.columns[index + i];
             order::push_component(&mut encoded, &column.cql_type, Some(value), column.descending);
+        }
+        if values.is_empty() {
+            order::push_component(&mut encoded, &table.columns[index].cql_type, None, false);
         }
         let op = match (op, descending) {
             (Op::Lt, true) => Op::Gt,

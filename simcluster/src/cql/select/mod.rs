@@ -57,8 +57,7 @@ pub struct SelectPlan {
     pub per_partition_limit: Option<Expr>,
     /// Server warnings that do not depend on data.
     pub warnings: Vec<String>,
-    /// Whether rows would have to be filtered by bounds of several columns at once, which Cassandra cannot do.
-    filters_by_tuple: bool,
+    facts: Facts,
 }
 
 /// What is taken from a row.
@@ -236,7 +235,7 @@ pub fn check(checker: &mut Checker<'_>, table: &Arc<Table>, select: &Select) -> 
         limit,
         per_partition_limit,
         warnings,
-        filters_by_tuple: facts.filters_by_tuple,
+        facts,
     })
 }
 
@@ -292,8 +291,8 @@ impl SelectPlan {
         }
         let row_limit = limit(&self.limit, "limit")?;
         let partition_limit = limit(&self.per_partition_limit, "limit")?;
-        let tests = relations::bind(&self.table, &self.relations, &env)?;
-        if self.filters_by_tuple {
+        let tests = relations::bind(&self.table, &self.relations, &self.facts, &env)?;
+        if self.facts.filters_by_tuple {
             return Err(invalid("Multi-column slice restrictions cannot be used for filtering."));
         }
         let plan = relations::plan(&self.table, tests)?;

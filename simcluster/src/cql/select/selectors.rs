@@ -11,7 +11,7 @@ use crate::cql::parser::not_modelled;
 use crate::cql::show;
 use crate::cql::terms::Checker;
 use crate::protocol::ServerError;
-use crate::schema::ColumnKind;
+use crate::schema::{ColumnKind, Dialect};
 use crate::types::CqlType;
 
 /// Turns selectors into what is made of each row, gathering the inputs they share.
@@ -135,18 +135,25 @@ impl<'a, 'b> Builder<'a, 'b> {
             (true, _) => Selected::Aggregate(function.clone(), Box::new(parts.remove(0))),
             (false, _) => Selected::Call(function.clone(), parts),
         };
-        let announced = function.announced();
+        // The type of a column in descending order is told as it is.
+        let is_reversed =
+            |of: &Selectable| matches!(of, Selectable::Column(i) if self.checker.table.columns[*i].descending);
+        let is_told_as_it_is = arguments.iter().any(is_reversed);
+        let announced = if is_told_as_it_is { function.result.clone() } else { function.announced() };
         Ok(Built { announced, ..Built::new(selected, function.result.clone(), function.shown(&names)) })
     }
 
     fn cast(&mut self, of: &Selectable, name: &str, cql_type: &CqlType) -> Result<Built, ServerError> {
         let inner = self.build(of, None)?;
-        if inner.cql_type == *cql_type {
+        // To Cassandra the type of a column in descending order is another one, which needs a function.
+        let is_reversed = matches!(of, Selectable::Column(index) if self.checker.table.columns[*index].descending);
+        if inner.cql_type == *cql_type && !is_reversed {
             return Ok(inner);
         }
         let function = Name { keyspace: Some("system".to_owned()), name: format!("cast_as_{name}") };
         let chosen = Chosen { checker: self.checker, selectable: of };
-        let Some(function) = self.checker.function(&function, &[&chosen as &dyn Argument], None)? else {
+        let found = self.checker.function(&function, &[&chosen as &dyn Argument], None);
+        let Some(function) = found.map_err(|error| self.with_name_of_cast(error, name))? else {
             // Messages name the first column that is read, whatever is cast.
             let Some(Input::Column(index) | Input::Meta(_, index)) = self.inputs.first() else {
                 return Err(not_modelled("a cast where Cassandra fails with an internal error"));
@@ -156,6 +163,19 @@ impl<'a, 'b> Builder<'a, 'b> {
         };
         let shown = function.shown(&[inner.name]);
         Ok(Built::new(Selected::Call(function, vec![inner.selected]), cql_type.clone(), shown))
+    }
+
+    /// Before 5.0 the functions behind casts had other names.
+    fn with_name_of_cast(&self, error: ServerError, to: &str) -> ServerError {
+        match error {
+            ServerError::Invalid(message) if self.checker.schema.dialect < Dialect::V50 => {
+                let (first, rest) = to.split_at(to.len().min(1));
+                let old = format!("castAs{}{rest}", first.to_uppercase());
+                let shown = message.replace(&format!("system.cast_as_{to} :"), &format!("system.\"{old}\" :"));
+                ServerError::Invalid(shown.replace(&format!("cast_as_{to}"), &old))
+            }
+            other => other,
+        }
     }
 
     fn field(&mut self, of: &Selectable, field: &str) -> Result<Built, ServerError> {
@@ -400,9 +420,18 @@ impl<'a, 'b> Builder<'a, 'b> {
 
     fn meta(&mut self, kind: Meta, index: usize, of: &Selectable) -> Result<Built, ServerError> {
         let column = &self.checker.table.columns[index];
+        let is_before_5 = self.checker.schema.dialect < Dialect::V50;
+        let function = if is_before_5 && kind == Meta::WriteTime { "writeTime" } else { kind.name() };
+        if is_before_5 && kind == Meta::MaxWriteTime {
+            return Err(invalid(format!("Unknown function '{function}'")));
+        }
         if matches!(column.kind, ColumnKind::PartitionKey | ColumnKind::Clustering) {
-            let (name, function) = (&column.name, kind.name());
+            let name = &column.name;
             return Err(invalid(format!("Cannot use selection function {function} on PRIMARY KEY part {name}")));
+        }
+        if is_before_5 && column.cql_type.is_multi_cell() {
+            let (name, what) = (&column.name, if column.cql_type.is_collection() { "collection" } else { "UDT" });
+            return Err(invalid(format!("Cannot use selection function {function} on non-frozen {what} {name}")));
         }
         let inner = self.build(of, None)?;
         let cql_type = kind.result(&inner.cql_type);

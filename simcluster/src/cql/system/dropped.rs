@@ -45,7 +45,8 @@ pub fn add_leftovers(table: &mut Table) {
             let column = DroppedColumn { cql_type: CqlType::Text, is_static: false, micros: i64::MAX };
             table.dropped.insert("thrift_version".to_owned(), column);
         }
-        ("system", "paxos") => {
+        // The index came with this column, in 4.1.
+        ("system", "paxos") if table.column_index("in_progress_read_ballot").is_some() => {
             let class = "org.apache.cassandra.service.paxos.uncommitted.PaxosUncommittedIndex";
             let options = [("class_name", class), ("target", "")];
             let options = options.map(|(name, value)| (name.to_owned(), value.to_owned())).into();

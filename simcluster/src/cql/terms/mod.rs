@@ -10,7 +10,7 @@ use super::functions::{self, Argument, Call, Function};
 use super::parser::not_modelled;
 use super::{ddl, show};
 use crate::protocol::{ColumnSpec, ServerError};
-use crate::schema::{Schema, Table};
+use crate::schema::{Dialect, Schema, Table};
 use crate::types::compatible::{result_fit, takes};
 use crate::types::{CqlType, text, validate};
 use bytes::Bytes;
@@ -98,7 +98,7 @@ impl Checker<'_> {
     }
 
     fn array(&mut self, items: &[Term], receiver: &Receiver) -> Result<Expr, ServerError> {
-        let Receiver { name, cql_type: target } = receiver;
+        let Receiver { name, cql_type: target, .. } = receiver;
         match target {
             CqlType::List { element, .. } => fold(Expr::List(self.elements(items, receiver, element, "list")?)),
             CqlType::Vector { element, dimensions } => {
@@ -110,6 +110,9 @@ impl Checker<'_> {
                 }
                 fold(Expr::Vector(element.as_ref().clone(), self.elements(items, receiver, element, "vector")?))
             }
+            _ if self.schema.dialect < Dialect::V50 => {
+                Err(invalid(format!("Invalid list literal for {name} of type {target}")))
+            }
             _ => Err(unexpected_array(target)),
         }
     }
@@ -119,6 +122,9 @@ impl Checker<'_> {
             CqlType::Set { element, .. } => {
                 fold(Expr::Set(element.as_ref().clone(), self.elements(items, receiver, element, "set")?))
             }
+            CqlType::Map { .. } if items.is_empty() && receiver.is_descending => Err(not_modelled(
+                "an empty map as a key in descending order, where Cassandra fails with an internal error",
+            )),
             CqlType::Map { key, .. } if items.is_empty() => fold(Expr::Map(key.as_ref().clone(), Vec::new())),
             target => Err(invalid(format!("Invalid set literal for {} of type {target}", receiver.name))),
         }
@@ -150,7 +156,7 @@ impl Checker<'_> {
     }
 
     fn map(&mut self, pairs: &[(Term, Term)], receiver: &Receiver) -> Result<Expr, ServerError> {
-        let Receiver { name, cql_type: target } = receiver;
+        let Receiver { name, cql_type: target, .. } = receiver;
         let CqlType::Map { key, value, .. } = target else {
             return Err(invalid(format!("Invalid map literal for {name} of type {target}")));
         };
@@ -177,7 +183,7 @@ impl Checker<'_> {
     }
 
     fn user_type(&mut self, fields: &[(String, Term)], receiver: &Receiver) -> Result<Expr, ServerError> {
-        let Receiver { name, cql_type: target } = receiver;
+        let Receiver { name, cql_type: target, .. } = receiver;
         let CqlType::Udt { definition, .. } = target else {
             return Err(invalid(format!("Invalid user type literal for {name} of type {target}")));
         };
@@ -204,7 +210,7 @@ impl Checker<'_> {
     }
 
     fn tuple(&mut self, items: &[Term], receiver: &Receiver) -> Result<Expr, ServerError> {
-        let Receiver { name, cql_type: target } = receiver;
+        let Receiver { name, cql_type: target, .. } = receiver;
         let types: Vec<CqlType> = match target {
             CqlType::Tuple(types) => types.to_vec(),
             // A user type is a tuple with names.
@@ -277,7 +283,7 @@ impl Checker<'_> {
     ) -> Result<Option<Function>, ServerError> {
         self.refuse_user_function(name)?;
         let key_types: Vec<CqlType> = self.table.partition_key().iter().map(|c| c.cql_type.clone()).collect();
-        functions::resolve(Call { name, wanted, key_types: &key_types }, arguments)
+        functions::resolve(Call { name, wanted, key_types: &key_types, dialect: self.schema.dialect }, arguments)
     }
 
     fn call(&mut self, name: &Name, arguments: &[Term], receiver: &Receiver) -> Result<Expr, ServerError> {
@@ -286,6 +292,9 @@ impl Checker<'_> {
             return Err(invalid(format!("Unknown function {} called", functions::shown_name(name))));
         };
         if function.is_aggregate() {
+            if self.schema.dialect < Dialect::V50 {
+                return Err(not_modelled("an aggregate where a value is written, in a release before 5.0"));
+            }
             return Err(invalid("Aggregation function are not supported in the where clause"));
         }
         if !result_fit(&function.result, &receiver.cql_type).is_assignable() {

@@ -29,12 +29,14 @@ impl Restrictions<'_> {
         self.check_partition_key(has_index, &mut facts)?;
         if facts.uses_index || self.key_needs_filtering() {
             filtered.push(&self.key);
+            facts.filtered.extend(self.key.keys());
         }
         self.check_statics()?;
         self.check_clustering(has_index, &mut facts)?;
         facts.uses_index |= facts.is_key_range && indexed[1];
         if facts.uses_index || self.clustering_needs_filtering() {
             filtered.push(&self.clustering);
+            facts.filtered.extend(self.filtered_clustering());
             facts.filters_by_tuple = self.clustering.values().any(|r| r.is_multi && r.is_slice());
         }
         if !self.others.is_empty() {
@@ -63,6 +65,7 @@ impl Restrictions<'_> {
             && self.clustering.len() == self.table.clustering_len
             && self.key.values().chain(self.clustering.values()).all(|r| r.is_equality());
         facts.others = self.others.keys().copied().collect();
+        facts.filtered.extend(self.others.keys());
         let all = [std::mem::take(&mut self.key), self.clustering, self.others];
         let equal = all.into_iter().flatten().filter(|(_, r)| matches!(r.kind, Kind::Equal));
         facts.equal = equal.map(|(column, _)| column).collect();
@@ -175,16 +178,27 @@ impl Restrictions<'_> {
     }
 
     fn clustering_needs_filtering(&self) -> bool {
+        !self.behind_a_gap().is_empty()
+    }
+
+    /// Restrictions on clustering columns that make no slices, since a column before them has no value.
+    fn behind_a_gap(&self) -> Vec<&Rc<Restriction>> {
         let mut expected = self.table.partition_key_len;
+        let mut found = Vec::new();
         for restriction in distinct(&self.clustering) {
             if restriction.is_contains() || restriction.columns[0] != expected {
-                return true;
-            }
-            if !restriction.is_slice() {
+                found.push(restriction);
+            } else if !restriction.is_slice() {
                 expected = restriction.columns.last().map_or(expected, |last| last + 1);
             }
         }
-        false
+        found
+    }
+
+    /// The clustering columns that rows are filtered by, if they are: an index filters by bounds as well.
+    fn filtered_clustering(&self) -> Vec<usize> {
+        let indexed = distinct(&self.clustering).filter(|r| r.is_slice() && self.is_indexed(r));
+        self.behind_a_gap().into_iter().chain(indexed).flat_map(|r| r.columns.iter().copied()).collect()
     }
 
     /// Whether restrictions remain that no index (of any one kind) serves.

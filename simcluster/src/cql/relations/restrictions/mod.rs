@@ -77,6 +77,8 @@ pub struct Facts {
     pub equal: Vec<usize>,
     /// Whether rows are to be filtered by bounds of several columns at once.
     pub filters_by_tuple: bool,
+    /// Columns by which rows are filtered.
+    pub filtered: Vec<usize>,
     needs_filtering: bool,
 }
 
@@ -318,6 +320,19 @@ impl<'a> Restrictions<'a> {
 }
 
 impl Facts {
+    /// Whether rows are filtered by a relation, instead of being found by it.
+    #[must_use]
+    pub fn is_filtered(&self, relation: &Rel) -> bool {
+        let column = match relation {
+            Rel::Compare(column, ..) | Rel::In(column, _) | Rel::Contains(column, ..) | Rel::Element(column, ..) => {
+                Some(column)
+            }
+            Rel::Tuple(columns, ..) | Rel::TupleIn(columns, _) => columns.first(),
+            Rel::Token(..) => None,
+        };
+        column.is_some_and(|column| self.filtered.contains(column))
+    }
+
     /// Refuses a SELECT without ALLOW FILTERING that would filter.
     ///
     /// # Errors
