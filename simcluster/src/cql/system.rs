@@ -276,6 +276,9 @@ fn column_from(row: &SchemaRow, types: &BTreeMap<String, Arc<UserType>>) -> Opti
 }
 
 fn stored_type(text: &str, types: &BTreeMap<String, Arc<UserType>>) -> Option<CqlType> {
+    if let Some(native) = CqlType::native(text) {
+        return Some(native);
+    }
     let name = parser::parse_type(text).ok()?;
     ddl::resolve_type(&name, &|name| types.get(name).cloned(), "").ok()
 }
