@@ -230,9 +230,16 @@ fn run_one(runtime: &Runtime, cluster: &Arc<RealCluster>, test: &Test, seed: u64
     match (panicked, slot.into_inner().unwrap_or_else(PoisonError::into_inner)) {
         (Some(panic), _) => Verdict::Failed(panic_text(&*panic)),
         (None, Some(Ok(()))) => Verdict::Passed,
-        (None, Some(Err(error))) => Verdict::Failed(error.to_string()),
+        (None, Some(Err(error))) => Verdict::Failed(explained(&*error)),
         (None, None) => Verdict::Failed("it left no outcome".to_owned()),
     }
+}
+
+/// An error with the attempts behind it.
+fn explained(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let attempts = error.downcast_ref::<helenus::Error>().map(helenus::Error::attempts).unwrap_or_default();
+    let attempts: Vec<String> = attempts.iter().map(ToString::to_string).collect();
+    if attempts.is_empty() { error.to_string() } else { format!("{error} (attempts: {})", attempts.join("; ")) }
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
