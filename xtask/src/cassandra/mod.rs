@@ -256,6 +256,21 @@ fn watched() -> MutexGuard<'static, Vec<Ring>> {
 /// Set by Ctrl-C: nodes end because they are told to.
 static IS_INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
+/// Held from the decision to start a process until its pid is written down: Ctrl-C ends what is written down.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Waits for the right to start a process, for ever if Ctrl-C is ending them all.
+fn permit_to_start() -> MutexGuard<'static, ()> {
+    loop {
+        let permit = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        if !IS_INTERRUPTED.load(Ordering::Relaxed) {
+            return permit;
+        }
+        drop(permit);
+        yield_to_interruption();
+    }
+}
+
 /// Lets the handler of Ctrl-C end the program, if it is at work: the nodes that it ends are no failure to tell of.
 fn yield_to_interruption() {
     while IS_INTERRUPTED.load(Ordering::Relaxed) {
@@ -280,6 +295,8 @@ impl Guard {
         // `down`.
         let _ = ctrlc::set_handler(|| {
             IS_INTERRUPTED.store(true, Ordering::Relaxed);
+            // Tests in other threads may be about to restart a node.
+            drop(STARTING.lock());
             for ring in watched().iter() {
                 if let Err(sentence) = ring.end() {
                     eprintln!("{sentence}: `cargo xtask cassandra down` ends the nodes");

@@ -12,8 +12,9 @@ use std::time::Duration;
 const POLL: Duration = Duration::from_millis(200);
 /// A node opens its port after about 6 s on two cores; this is for machines that are busy.
 const START_POLLS_MAX: u32 = 900;
-/// A killed process is gone at once; a terminated one drains for about 4 s.
-const END_POLLS_MAX: u32 = 150;
+/// A killed process is gone at once; a terminated one drains for about 4 s. One of 4.0 then waits up to a minute for the
+/// tasks that it has put off (`StorageService.drain`), of which there are some soon after its start.
+const END_POLLS_MAX: u32 = 450;
 
 /// Starts all nodes of a new ring, one after the other, and waits until each has seen the others.
 pub fn up(ring: &Ring) -> Result<(), String> {
@@ -50,6 +51,7 @@ pub fn start(ring: &Ring, n: u8) -> Result<(), String> {
         return Ok(());
     }
     let node = ring.settings.node(n)?;
+    let permit = super::permit_to_start();
     ring.configure(node)?;
     let folder = ring.node_folder(n);
     let cannot = |e: std::io::Error| format!("cannot create node {n}'s log: {e}");
@@ -72,6 +74,7 @@ pub fn start(ring: &Ring, n: u8) -> Result<(), String> {
         .map_err(|e| format!("cannot start java: {e}"))?;
     std::fs::write(folder.join("pid"), child.id().to_string())
         .map_err(|e| format!("cannot write node {n}'s pid: {e}"))?;
+    drop(permit);
     for _ in 0..START_POLLS_MAX {
         if is_listening(node) {
             println!("node {n}: {}:9042, {}", node.address(), node.datacenter);
@@ -142,7 +145,7 @@ fn end(ring: &Ring, n: u8, how: &str) -> Result<(), String> {
         }
         std::thread::sleep(POLL);
     }
-    Err(format!("node {n} did not end in half a minute"))
+    Err(format!("node {n} did not end in a minute and a half"))
 }
 
 /// Ends every node and deletes its data; tries all of them and says what the first failure was.
