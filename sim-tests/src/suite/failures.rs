@@ -307,7 +307,7 @@ async fn a_node_that_joins_gets_requests(stage: Stage) -> Outcome {
             false
         })
         .await?;
-    let errors = load.end().await?;
+    let errors = load.end_after_moves().await?;
     assert!(errors.is_empty(), "{errors:?}");
     Ok(())
 }
@@ -319,7 +319,7 @@ async fn a_node_that_leaves_is_forgotten(stage: Stage) -> Outcome {
     stage.cluster().decommission(added).await?;
     assert_eq!(stage.cluster().members().len(), 3);
     converged(&stage, load.session()).await?;
-    let errors = load.end().await?;
+    let errors = load.end_after_moves().await?;
     assert!(errors.is_empty(), "{errors:?}");
     Ok(())
 }

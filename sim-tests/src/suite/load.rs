@@ -2,7 +2,7 @@
 
 use super::{Background, Stage};
 use helenus::env::{Instant, sleep};
-use helenus::{Consistency, PreparedStatement, Session};
+use helenus::{Consistency, ErrorKind, PreparedStatement, Session};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +19,22 @@ pub(super) struct Load {
 #[derive(Default)]
 struct Tally {
     acknowledged: Vec<i32>,
-    errors: Vec<String>,
+    errors: Vec<Trouble>,
     longest: Duration,
+}
+
+/// A call that failed.
+struct Trouble {
+    told: String,
+    /// Whether a replica refused it.
+    is_refusal: bool,
+}
+
+impl Trouble {
+    fn of(what: &str, error: &helenus::Error) -> Self {
+        let is_refusal = matches!(error.kind(), ErrorKind::ReadFailure { .. } | ErrorKind::WriteFailure { .. });
+        Self { told: format!("{what}: {error}"), is_refusal }
+    }
 }
 
 /// A call may take this long: the limit given to the session, and a second of grace.
@@ -54,6 +68,17 @@ impl Load {
     /// Stops, and checks what must hold whatever happened: every call ended in time, every acknowledged write is read
     /// back. Answers the errors of the calls that failed.
     pub(super) async fn end(self) -> Result<Vec<String>, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.troubles().await?.into_iter().map(|trouble| trouble.told).collect())
+    }
+
+    /// As [`Self::end`], after nodes have joined or left. A replica refuses what a coordinator still sends it for a
+    /// range that it no longer owns (CASSANDRA-13704): that is an answer of the cluster's, and none of the driver's.
+    pub(super) async fn end_after_moves(self) -> Result<Vec<String>, Box<dyn std::error::Error + Send + Sync>> {
+        let troubles = self.troubles().await?;
+        Ok(troubles.into_iter().filter(|trouble| !trouble.is_refusal).map(|trouble| trouble.told).collect())
+    }
+
+    async fn troubles(self) -> Result<Vec<Trouble>, Box<dyn std::error::Error + Send + Sync>> {
         self.is_over.store(true, Ordering::Relaxed);
         let (mut acknowledged, mut errors) = (BTreeSet::new(), Vec::new());
         for worker in self.workers {
@@ -88,7 +113,7 @@ async fn work(
         let write = session.query(&insert).bind((id, id)).consistency(Consistency::Quorum).idempotent(true);
         match write.execute().await {
             Ok(_) => tally.acknowledged.push(id),
-            Err(error) => tally.errors.push(format!("write: {error}")),
+            Err(error) => tally.errors.push(Trouble::of("write", &error)),
         }
         tally.longest = tally.longest.max(began.elapsed());
         let began = Instant::now();
@@ -97,8 +122,11 @@ async fn work(
             Ok(Some(_)) => {}
             // What was not acknowledged may be missing.
             Ok(None) if tally.acknowledged.last() != Some(&id) => {}
-            Ok(None) => tally.errors.push(format!("read: the acknowledged row {id} is missing")),
-            Err(error) => tally.errors.push(format!("read: {error}")),
+            Ok(None) => {
+                let told = format!("read: the acknowledged row {id} is missing");
+                tally.errors.push(Trouble { told, is_refusal: false });
+            }
+            Err(error) => tally.errors.push(Trouble::of("read", &error)),
         }
         tally.longest = tally.longest.max(began.elapsed());
         id += WORKERS;
