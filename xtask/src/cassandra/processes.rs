@@ -266,7 +266,9 @@ fn wait_for_superuser(ring: &Ring) -> Result<(), String> {
 /// The end of what a dead node printed, for the one who has to mend it.
 fn last_words(folder: &Path) -> String {
     let text = std::fs::read_to_string(folder.join("logs/stdout.log")).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    // Of an exception: what was thrown, not where.
+    let is_telling = |line: &&str| !line.trim().is_empty() && !line.starts_with("\tat ");
+    let lines: Vec<&str> = text.lines().filter(is_telling).collect();
     let last = lines.get(lines.len().saturating_sub(3)..).unwrap_or_default().join(" | ");
     format!("{last} (see {})", folder.join("logs").display())
 }
