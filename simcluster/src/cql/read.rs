@@ -284,6 +284,7 @@ impl ReadExecution {
         }
         let now = self.options.unix_seconds;
         let continued = command.after.as_ref().is_some_and(|position| position.key == *key);
+        self.statics_alone = false;
         let mut any_live = false;
         let mut rows: Vec<(&Bytes, &Row)> = partition.rows.iter().filter(|(_, row)| row.is_live(now)).collect();
         if plan.reversed {
