@@ -24,7 +24,7 @@ use crate::policy::AddressTranslation;
 use crate::protocol::request::{EnvelopeOptions, Parameters, Query};
 use crate::protocol::response::{Message, ResultBody, Rows, ServerError, ServerErrorKind};
 use crate::protocol::{Consistency, DecodeError};
-use crate::topology::{Node, Partitioner, Token};
+use crate::topology::{Node, Partitioner, Tokens};
 use crate::value::{CqlRow, RowError, RowIterator};
 
 /// Why the system tables could not be read.
@@ -208,20 +208,17 @@ fn node(row: &CqlRow, address: SocketAddr, announced_address: SocketAddr, partit
     if tokens.is_empty() {
         return None;
     }
-    // Those of other partitioners mean nothing here.
-    let is_known = partitioner == Partitioner::Murmur3;
-    let mut tokens: Vec<Token> = tokens.iter().filter(|_| is_known).filter_map(|text| Token::parse(text)).collect();
-    if tokens.is_empty() && is_known {
+    let tokens = Tokens::parse(partitioner, &tokens);
+    if tokens.is_empty() && partitioner != Partitioner::Other {
         return None;
     }
-    tokens.sort_unstable();
     Some(Node {
         host_id: row.get::<Option<Uuid>>("host_id").ok().flatten()?,
         address,
         announced_address,
         datacenter: text(row, "data_center")?.into(),
         rack: text(row, "rack")?.into(),
-        tokens: tokens.into(),
+        tokens,
         release_version: text(row, "release_version").map(Arc::from),
         schema_version: row.get::<Option<Uuid>>("schema_version").ok().flatten(),
     })

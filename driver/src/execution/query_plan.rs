@@ -52,8 +52,8 @@ impl fmt::Display for PlannedNode {
 /// One line for the token, and one for each node of the plan.
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.token {
-            Some(token) => write!(f, "token {}", token.value())?,
+        match &self.token {
+            Some(token) => write!(f, "token {token}")?,
             None => f.write_str("no token: the values do not determine a partition")?,
         }
         for node in &self.plan {
@@ -139,8 +139,7 @@ fn reasons(job: &Job<'_>, facts: &RoutingFacts<'_>, index: NodeIndex) -> Vec<Ran
 /// Where a request would go.
 pub(super) fn explain(executor: &Executor, job: &Job<'_>) -> Explanation {
     let view = &job.view;
-    let routing = job.work.routing(&view.snapshot);
-    let replicas = routing.map_or(&[][..], |(_, replicas)| replicas);
+    let replicas = job.work.replicas(&view.snapshot);
     let order = match job.pinned {
         Some(pinned) => vec![pinned],
         None => plan(executor, job, replicas),
@@ -158,7 +157,7 @@ pub(super) fn explain(executor: &Executor, job: &Job<'_>) -> Explanation {
         }
     };
     Explanation {
-        token: routing.map(|(token, _)| token),
+        token: job.work.partition_key().and_then(|key| view.snapshot.partitioner().token_of(&key)),
         replicas: replicas.iter().map(|&index| nodes[usize::from(index)].host_id).collect(),
         plan: order.into_iter().map(planned).collect(),
     }

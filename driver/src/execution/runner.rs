@@ -170,7 +170,7 @@ impl Executor {
             return Err(Error::not_sent(ErrorKind::SessionClosed));
         }
         let job = self.job(work, options)?;
-        let replicas = work.routing(&job.view.snapshot).map_or(&[][..], |(_, replicas)| replicas);
+        let replicas = work.replicas(&job.view.snapshot);
         let first = query_plan::first(self, &job, replicas);
         if let Some(policy) = self.speculation_of(&job) {
             let walk = Walk::new(self, &job, replicas, first);

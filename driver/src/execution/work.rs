@@ -1,5 +1,7 @@
 //! What is sent to a coordinator: text, a prepared statement, a batch, or text to prepare.
 
+use std::borrow::Cow;
+
 use crate::protocol::request::{
     self, BatchStatement, EncodeRequest, EnvelopeOptions, Execute, Parameters, Prepare, Query, Values,
 };
@@ -7,7 +9,7 @@ use crate::protocol::{BatchType, Consistency, EncodeError, ProtocolVersion, Seri
 use crate::statement::{
     BatchEntry, KnownState, Overrides, PreparedState, PreparedStatement, StatementOptions, is_conditional,
 };
-use crate::topology::{ClusterSnapshot, NodeIndex, Token};
+use crate::topology::{ClusterSnapshot, NodeIndex};
 
 use super::request::RequestFacts;
 use super::tracker::RequestKind;
@@ -92,17 +94,37 @@ impl Work<'_> {
         }
     }
 
-    /// Token and replicas of the partition, if the request has one. A batch goes where its first statement does.
-    pub(super) fn routing<'s>(&self, snapshot: &'s ClusterSnapshot) -> Option<(Token, &'s [NodeIndex])> {
+    /// Replicas of the partition; none if the request has no partition. A batch goes where its first prepared statement
+    /// does.
+    pub(super) fn replicas<'s>(&self, snapshot: &'s ClusterSnapshot) -> &'s [NodeIndex] {
         match self {
-            Self::Execute { state, values, .. } => state.route(values, snapshot),
-            Self::Batch { entries, .. } => entries.iter().find_map(|entry| match entry {
-                BatchEntry::Prepared { statement, values } => Some(statement.state().route(values, snapshot)),
-                BatchEntry::Text(_) => None,
-            })?,
+            Self::Execute { state, values, .. } => state.replicas(values, snapshot),
+            Self::Batch { entries, .. } => {
+                first_prepared(entries).map_or(&[], |(statement, values)| statement.state().replicas(values, snapshot))
+            }
+            Self::Query { .. } | Self::Prepare { .. } => &[],
+        }
+    }
+
+    /// The serialized key of that partition.
+    pub(super) fn partition_key(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Execute { state, values, .. } => state.partition_key(values).map(Cow::into_owned),
+            Self::Batch { entries, .. } => {
+                let (statement, values) = first_prepared(entries)?;
+                statement.state().partition_key(values).map(Cow::into_owned)
+            }
             Self::Query { .. } | Self::Prepare { .. } => None,
         }
     }
+}
+
+/// The statement whose replicas a batch goes to, and its values.
+fn first_prepared(entries: &[BatchEntry]) -> Option<(&PreparedStatement, &[u8])> {
+    entries.iter().find_map(|entry| match entry {
+        BatchEntry::Prepared { statement, values } => Some((statement, &**values)),
+        BatchEntry::Text(_) => None,
+    })
 }
 
 /// A request about to be sent to one coordinator, with what its statements are known as at this moment.

@@ -4,6 +4,7 @@
 //!
 //! - Id, variables and result columns change together: a reader sees one [`PreparedState`] or the next, never a mix.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use crate::protocol::response::KnownColumns;
-use crate::topology::{ClusterSnapshot, NodeIndex, Token, compose_routing_key};
+use crate::topology::{ClusterSnapshot, NodeIndex, compose_routing_key};
 use crate::value::{CellReader, ColumnSpec};
 
 /// What is asked for with PREPARE; equal ones give the same statement.
@@ -164,24 +165,25 @@ impl PreparedStatement {
 }
 
 impl PreparedState {
-    /// Computes the token from encoded values and finds its replicas; `None` if the partition is not determined.
+    /// Finds the replicas of the partition that encoded values determine; none if they determine no partition.
     #[inline]
-    pub(crate) fn route<'s>(&self, values: &[u8], snapshot: &'s ClusterSnapshot) -> Option<(Token, &'s [NodeIndex])> {
-        let token = self.token(values)?;
-        Some((token, snapshot.replicas_of_token(&self.routing.as_ref()?.keyspace, token)))
+    pub(crate) fn replicas<'s>(&self, values: &[u8], snapshot: &'s ClusterSnapshot) -> &'s [NodeIndex] {
+        let (Some(routing), Some(key)) = (&self.routing, self.partition_key(values)) else { return &[] };
+        snapshot.replicas_of_key(&routing.keyspace, &key)
     }
 
-    /// Computes the token from encoded values; `None` if the partition is not determined by them.
-    pub(crate) fn token(&self, values: &[u8]) -> Option<Token> {
+    /// The serialized partition key among encoded values; `None` if they do not determine one.
+    #[inline]
+    pub(crate) fn partition_key<'v>(&self, values: &'v [u8]) -> Option<Cow<'v, [u8]>> {
         let routing = self.routing.as_ref()?;
         if let [position] = *routing.key_positions.as_slice() {
-            return Some(Token::of_partition_key(cell(values, position)?));
+            return cell(values, position).map(Cow::Borrowed);
         }
         let components: Option<Vec<&[u8]>> =
             routing.key_positions.iter().map(|&position| cell(values, position)).collect();
         let mut key = Vec::with_capacity(64);
         compose_routing_key(&components?, &mut key).ok()?;
-        Some(Token::of_partition_key(&key))
+        Some(Cow::Owned(key))
     }
 }
 
@@ -244,11 +246,11 @@ mod tests {
     const VALUES: &[u8] = &[0, 0, 0, 1, b'x', 0, 0, 0, 2, b'y', b'z'];
 
     #[test]
-    fn token_is_computed_from_the_key_columns_in_the_order_of_the_key() {
+    fn partition_key_has_the_key_columns_in_the_order_of_the_key() {
         let composite = [0, 2, b'y', b'z', 0, 0, 1, b'x', 0];
 
-        assert_eq!(state(&[1]).token(VALUES), Some(Token::of_partition_key(b"yz")));
-        assert_eq!(state(&[1, 0]).token(VALUES), Some(Token::of_partition_key(&composite)));
+        assert_eq!(state(&[1]).partition_key(VALUES).as_deref(), Some(&b"yz"[..]));
+        assert_eq!(state(&[1, 0]).partition_key(VALUES).as_deref(), Some(&composite[..]));
     }
 
     #[test]
@@ -263,9 +265,9 @@ mod tests {
     }
 
     #[test]
-    fn null_or_missing_key_has_no_token() {
-        assert_eq!(state(&[0]).token(&[0xff; 4]), None);
-        assert_eq!(state(&[2]).token(VALUES), None);
+    fn null_or_missing_key_determines_no_partition() {
+        assert_eq!(state(&[0]).partition_key(&[0xff; 4]), None);
+        assert_eq!(state(&[2]).partition_key(VALUES), None);
     }
 
     #[test]

@@ -6,9 +6,12 @@
 mod cql_type_parser;
 mod describe;
 mod diff;
+mod murmur3;
 mod node;
 mod partitioner;
 mod replication;
+mod ring;
+mod routing_key;
 mod schema;
 mod snapshot;
 mod token;
@@ -21,6 +24,7 @@ pub use node::Node;
 pub(crate) use node::test_node;
 pub use partitioner::Partitioner;
 pub use replication::Replication;
+pub use routing_key::{RoutingKeyError, compose_routing_key};
 #[cfg(test)]
 pub(crate) use schema::test_table;
 pub use schema::{
@@ -28,5 +32,5 @@ pub use schema::{
     KeyspaceMetadata, ObjectChange, Schema, SchemaChange, TableMetadata, TableOptions, UserTypeMetadata, ViewMetadata,
 };
 pub use snapshot::ClusterSnapshot;
-pub use token::{RoutingKeyError, Token, compose_routing_key};
+pub use token::{Token, Tokens};
 pub use token_map::{NodeIndex, TokenMap};

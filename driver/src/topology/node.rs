@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::Token;
+use super::Tokens;
 
 /// A member of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +23,8 @@ pub struct Node {
     pub datacenter: Arc<str>,
     /// Rack name.
     pub rack: Arc<str>,
-    /// Tokens the node owns, in ascending order.
-    pub tokens: Arc<[Token]>,
+    /// Tokens the node owns; none if the partitioner is one whose tokens this driver does not know.
+    pub tokens: Tokens,
     /// Cassandra version, such as `5.0.2`, if announced.
     pub release_version: Option<Arc<str>>,
     /// Schema version the node was last seen with.
@@ -35,15 +35,13 @@ pub struct Node {
 #[cfg(test)]
 pub(crate) fn test_node(number: u8, datacenter: &str, rack: &str, tokens: &[i64]) -> Node {
     let address = SocketAddr::from(([127, 0, 0, number + 1], 9042));
-    let mut tokens: Vec<Token> = tokens.iter().copied().map(Token::new).collect();
-    tokens.sort_unstable();
     Node {
         host_id: Uuid::from_u128(u128::from(number) + 1),
         address,
         announced_address: address,
         datacenter: datacenter.into(),
         rack: rack.into(),
-        tokens: tokens.into(),
+        tokens: Tokens::murmur3(tokens.to_vec()),
         release_version: None,
         schema_version: None,
     }

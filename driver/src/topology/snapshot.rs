@@ -4,7 +4,7 @@
 //!
 //! - Nodes are sorted by host id and host ids are distinct; a [`NodeIndex`] is a position in that order.
 //! - The token map was computed from nodes with exactly these tokens, and covers every replication of this schema.
-//!   It is empty if the partitioner is one whose tokens this driver does not compute.
+//!   It is empty if the partitioner is one whose tokens this driver does not know.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl ClusterSnapshot {
             if let Some(known) = previous.and_then(|previous| previous.node(node.host_id))
                 && known.tokens == node.tokens
             {
-                node.tokens = Arc::clone(&known.tokens);
+                node.tokens = known.tokens.clone();
             }
         }
         let replications = || schema.keyspaces.values().map(|keyspace| &keyspace.replication);
@@ -119,7 +119,7 @@ impl ClusterSnapshot {
     /// has no computed replication.
     #[must_use]
     pub fn replicas(&self, keyspace: &str, partition_key: &[u8]) -> Vec<Uuid> {
-        self.replicas_of_token(keyspace, Token::of_partition_key(partition_key))
+        self.replicas_of_key(keyspace, partition_key)
             .iter()
             .map(|&index| self.nodes[usize::from(index)].host_id)
             .collect()
@@ -127,9 +127,19 @@ impl ClusterSnapshot {
 
     /// Positions of the replicas of a token, the primary one first.
     #[must_use]
-    pub fn replicas_of_token(&self, keyspace: &str, token: Token) -> &[NodeIndex] {
+    pub fn replicas_of_token(&self, keyspace: &str, token: &Token) -> &[NodeIndex] {
+        self.replicas_at(keyspace, self.token_map.sorted_ring().position_of(token))
+    }
+
+    /// Positions of the replicas of a serialized partition key (see [`super::compose_routing_key`]), the primary one first.
+    #[must_use]
+    pub fn replicas_of_key(&self, keyspace: &str, partition_key: &[u8]) -> &[NodeIndex] {
+        self.replicas_at(keyspace, self.token_map.sorted_ring().position_of_key(partition_key))
+    }
+
+    fn replicas_at(&self, keyspace: &str, position: Option<usize>) -> &[NodeIndex] {
         let found = self.placements.binary_search_by(|(name, _)| (**name).cmp(keyspace));
-        found.map_or(&[], |position| self.token_map.replicas_at(self.placements[position].1, token))
+        found.map_or(&[], |found| self.token_map.replicas_at(self.placements[found].1, position))
     }
 
     /// The ring.

@@ -9,7 +9,6 @@
 
 use super::{Member, Needs, Outcome, Stage, Table, Test};
 use helenus::policy::Fallthrough;
-use helenus::topology::Token;
 use helenus::{Consistency, ErrorKind, SerialConsistency, Session};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -356,8 +355,7 @@ impl Keys {
         let snapshot = session.cluster();
         for _ in 0..KEYS_TRIED_MAX {
             self.last += 1;
-            let token = Token::of_partition_key(&self.last.to_be_bytes());
-            let replicas = snapshot.replicas_of_token(keyspace, token).iter();
+            let replicas = snapshot.replicas_of_key(keyspace, &self.last.to_be_bytes()).iter();
             let mut found: Vec<u8> =
                 replicas.filter_map(|&index| self.number_of(snapshot.nodes()[usize::from(index)].address)).collect();
             found.sort_unstable();

@@ -1,7 +1,7 @@
 //! Schema metadata: what the driver knows, tells and describes, against what the server says.
 
 use super::{Needs, Outcome, Stage, subject};
-use helenus::topology::{KeyspaceFilter, ObjectChange, SchemaChange, Token};
+use helenus::topology::{KeyspaceFilter, ObjectChange, SchemaChange};
 use helenus::{Consistency, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -324,9 +324,9 @@ async fn compare_replicas(stage: &Stage) -> Outcome {
         assert!(!row.3.is_empty(), "{replication}");
         let cluster = session.cluster();
         for (token, endpoints) in &row.3 {
-            let token = Token::parse(token).ok_or("not a token")?;
+            let token = cluster.partitioner().parse_token(token).ok_or("not a token")?;
             let owners: BTreeSet<String> = cluster
-                .replicas_of_token(stage.keyspace(), token)
+                .replicas_of_token(stage.keyspace(), &token)
                 .iter()
                 .map(|&index| cluster.nodes()[usize::from(index)].announced_address.ip().to_string())
                 .collect();
@@ -334,7 +334,7 @@ async fn compare_replicas(stage: &Stage) -> Outcome {
                 .iter()
                 .filter_map(|endpoint| Some(endpoint.trim_start_matches('/').rsplit_once(':')?.0.to_owned()))
                 .collect();
-            assert_eq!(owners, named, "{replication}, token {token:?}");
+            assert_eq!(owners, named, "{replication}, token {token}");
         }
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 use super::{Needs, Outcome, Stage, subject};
 use helenus::topology::{ColumnKind, Token};
+use helenus::value::CqlValue;
 use helenus::{Consistency, Session};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -84,12 +85,22 @@ async fn tokens_of_a_thousand_keys_are_the_servers(stage: Stage) -> Outcome {
         let key: Vec<u8> = (0..=length % 70).map(|_| next(&mut state)).collect();
         session.query(&insert).bind((&key[..],)).execute().await?;
     }
-    let rows: Vec<(Vec<u8>, i64)> = session.query("SELECT id, token(id) FROM t").page_size(300).all().await?;
+    let rows: Vec<(Vec<u8>, CqlValue)> = session.query("SELECT id, token(id) FROM t").page_size(300).all().await?;
     assert!(rows.len() > 900, "{} different keys", rows.len());
     for (key, token) in rows {
-        assert_eq!(Token::of_partition_key(&key).value(), token, "the key {key:02x?}");
+        assert_eq!(session.cluster().partitioner().token_of(&key), as_token(token), "the key {key:02x?}");
     }
     Ok(())
+}
+
+/// What `token()` answers, by the type that the partitioner gives it.
+fn as_token(value: CqlValue) -> Option<Token> {
+    match value {
+        CqlValue::Bigint(token) => Some(Token::Murmur3(token)),
+        CqlValue::Varint(token) => u128::try_from(token).ok().map(Token::Random),
+        CqlValue::Blob(key) => Some(Token::ByteOrdered(key.into())),
+        _ => None,
+    }
 }
 
 /// A byte of a small generator, good enough to vary keys.
@@ -107,16 +118,17 @@ async fn tokens_of_compound_keys_are_the_servers(stage: Stage) -> Outcome {
         let insert = session.query("INSERT INTO t (a, b, c) VALUES (?, ?, ?)");
         insert.bind((&a, b, &c)).execute().await?;
         let select = session.query("SELECT token(a, b, c) FROM t WHERE a = ? AND b = ? AND c = ?");
-        let (token,): (i64,) = select.bind((&a, b, &c)).one().await?;
+        let (token,): (CqlValue,) = select.bind((&a, b, &c)).one().await?;
         let mut key = Vec::new();
         helenus::topology::compose_routing_key(&[a.as_bytes(), &b.to_be_bytes(), c.as_bytes()], &mut key)?;
-        assert_eq!(Token::of_partition_key(&key).value(), token);
+        assert_eq!(session.cluster().partitioner().token_of(&key), as_token(token), "the key {key:02x?}");
     }
     Ok(())
 }
 
 /// The ring by the system tables of one node: tokens in order with the node and data centre of each.
-async fn ring(session: &Session) -> Result<Vec<(i64, Uuid, String)>, Box<dyn std::error::Error + Send + Sync>> {
+async fn ring(session: &Session) -> Result<Vec<(Token, Uuid, String)>, Box<dyn std::error::Error + Send + Sync>> {
+    let partitioner = session.cluster().partitioner();
     let columns = "host_id, data_center, tokens";
     let mut nodes: Vec<(Uuid, String, BTreeSet<String>)> =
         session.query(format!("SELECT {columns} FROM system.local")).all().await?;
@@ -124,7 +136,7 @@ async fn ring(session: &Session) -> Result<Vec<(i64, Uuid, String)>, Box<dyn std
     let mut ring = Vec::new();
     for (host, datacenter, tokens) in nodes {
         for token in tokens {
-            ring.push((token.parse()?, host, datacenter.clone()));
+            ring.push((partitioner.parse_token(&token).ok_or("not a token")?, host, datacenter.clone()));
         }
     }
     ring.sort_unstable();
@@ -132,8 +144,8 @@ async fn ring(session: &Session) -> Result<Vec<(i64, Uuid, String)>, Box<dyn std
 }
 
 /// The first `factor` different nodes of a data centre, clockwise from a token: what Cassandra does in one rack.
-fn clockwise(ring: &[(i64, Uuid, String)], token: i64, datacenter: &str, factor: usize) -> BTreeSet<Uuid> {
-    let start = ring.partition_point(|(other, _, _)| *other < token);
+fn clockwise(ring: &[(Token, Uuid, String)], token: &Token, datacenter: &str, factor: usize) -> BTreeSet<Uuid> {
+    let start = ring.partition_point(|(other, _, _)| other < token);
     let mut replicas = Vec::new();
     for (_, host, place) in ring.iter().cycle().skip(start).take(ring.len()) {
         if place == datacenter && !replicas.contains(host) && replicas.len() < factor {
@@ -154,8 +166,8 @@ async fn replicas_follow_the_ring_for_every_replication_factor(stage: Stage) -> 
         let snapshot = session.cluster();
         for n in 0..1_000_u32 {
             let key = n.to_be_bytes();
-            let token = Token::of_partition_key(&key).value();
-            let expected = clockwise(&ring, token, "datacenter1", factor.into());
+            let token = snapshot.partitioner().token_of(&key).ok_or("a partitioner that is known")?;
+            let expected = clockwise(&ring, &token, "datacenter1", factor.into());
             let known: BTreeSet<Uuid> = snapshot.replicas(stage.keyspace(), &key).into_iter().collect();
             assert_eq!(known, expected, "{factor} replicas of the key {n}");
         }
@@ -171,9 +183,9 @@ async fn replicas_are_chosen_per_data_centre(stage: Stage) -> Outcome {
     let snapshot = session.cluster();
     for n in 0..1_000_u32 {
         let key = n.to_be_bytes();
-        let token = Token::of_partition_key(&key).value();
-        let mut expected = clockwise(&ring, token, "datacenter1", 1);
-        expected.extend(clockwise(&ring, token, "datacenter2", 1));
+        let token = snapshot.partitioner().token_of(&key).ok_or("a partitioner that is known")?;
+        let mut expected = clockwise(&ring, &token, "datacenter1", 1);
+        expected.extend(clockwise(&ring, &token, "datacenter2", 1));
         let known: BTreeSet<Uuid> = snapshot.replicas(stage.keyspace(), &key).into_iter().collect();
         assert_eq!(known, expected, "replicas of the key {n}");
     }

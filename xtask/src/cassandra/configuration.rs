@@ -183,10 +183,10 @@ impl Ring {
         line("cluster_name", "helenus");
         line("num_tokens", &settings.vnodes.to_string());
         if settings.vnodes == 1 {
-            line("initial_token", &format!("\"{}\"", node.token));
+            line("initial_token", &format!("\"{}\"", settings.partitioner.token_at(node.token)));
         }
         line("auto_bootstrap", if node.bootstraps { "true" } else { "false" });
-        line("partitioner", "org.apache.cassandra.dht.Murmur3Partitioner");
+        line("partitioner", settings.partitioner.class());
         line("endpoint_snitch", "GossipingPropertyFileSnitch");
         let seed = settings.nodes.first().map_or_else(|| node.address(), Node::address);
         line(

@@ -29,6 +29,9 @@ pub struct Settings {
     pub auth: bool,
     /// Tokens of each node.
     pub vnodes: u16,
+    /// How partition keys become tokens.
+    #[serde(default)]
+    pub partitioner: Partitioner,
     /// Whether clients must use TLS.
     pub tls: bool,
     /// Whether nodes send custom payloads back, by Cassandra's own mirroring query handler.
@@ -42,6 +45,40 @@ pub struct Settings {
     pub can_be_cut: bool,
 }
 
+/// How partition keys become tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+pub enum Partitioner {
+    /// By MurmurHash3, as every cluster made since Cassandra 1.2 unless somebody chose otherwise.
+    #[default]
+    Murmur3,
+    /// By MD5.
+    Random,
+    /// The keys themselves, in order.
+    ByteOrdered,
+}
+
+impl Partitioner {
+    /// Cassandra's class.
+    pub fn class(self) -> &'static str {
+        match self {
+            Self::Murmur3 => "org.apache.cassandra.dht.Murmur3Partitioner",
+            Self::Random => "org.apache.cassandra.dht.RandomPartitioner",
+            Self::ByteOrdered => "org.apache.cassandra.dht.ByteOrderedPartitioner",
+        }
+    }
+
+    /// The token at the same place of the ring as this one of the default partitioner.
+    pub fn token_at(self, token: i64) -> String {
+        let place = token.cast_unsigned() ^ (1 << 63);
+        match self {
+            Self::Murmur3 => token.to_string(),
+            // Its tokens have 127 bits.
+            Self::Random => (u128::from(place) << 63).to_string(),
+            Self::ByteOrdered => format!("{place:016x}"),
+        }
+    }
+}
+
 /// One node of a ring.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Node {
@@ -51,7 +88,7 @@ pub struct Node {
     pub octet: u8,
     /// Its data centre.
     pub datacenter: String,
-    /// Its only token, unless the ring has vnodes.
+    /// Its only token, unless the ring has vnodes: as a token of the default partitioner.
     pub token: i64,
     /// Whether it has to take over data when it starts for the first time.
     pub bootstraps: bool,
@@ -86,6 +123,7 @@ impl Settings {
             nodes,
             auth: false,
             vnodes: 1,
+            partitioner: Partitioner::default(),
             tls: false,
             mirror_payload: false,
             is_fleeting: false,
@@ -225,6 +263,15 @@ const SETTINGS: &str = "ring.json";
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_token_has_its_place_on_the_ring_of_every_partitioner() {
+        let at = |token| {
+            [Partitioner::Murmur3, Partitioner::Random, Partitioner::ByteOrdered].map(|kind| kind.token_at(token))
+        };
+        assert_eq!(at(i64::MIN), ["-9223372036854775808", "0", "0000000000000000"]);
+        assert_eq!(at(0), ["0", "85070591730234615865843651857942052864", "8000000000000000"]);
+    }
 
     #[test]
     fn tokens_of_a_ring_of_three_are_even() {

@@ -53,7 +53,7 @@ impl Lane<'_> {
         let mut standing: Option<(suite::Ring, Standing)> = None;
         while let Some(test) = take() {
             let kind = test.needs.ring;
-            let settings = settings(kind, self.options.release, self.first);
+            let settings = settings(kind, self.options, self.first);
             let usable = match standing.take() {
                 Some((of, ring)) if of == kind => ring.mend(&runtime).map(|()| ring).map_err(Some),
                 _ => Err(None),

@@ -9,7 +9,7 @@ mod report;
 mod world;
 
 use super::release::Release;
-use super::ring::{Ring, Settings};
+use super::ring::{Partitioner, Ring, Settings};
 use super::{Guard, partition, stand_up};
 use report::{Report, Verdict};
 use sim_tests::suite::{self, Outcome, Stage, Table, Test, distributed, events};
@@ -27,6 +27,9 @@ pub struct Options {
     /// What the nodes run.
     #[arg(long, value_enum, default_value_t)]
     release: Release,
+    /// How partition keys become tokens.
+    #[arg(long, value_enum, default_value_t)]
+    partitioner: Partitioner,
     /// Only tests whose path (`subject::name`) contains this.
     #[arg(long)]
     filter: Option<String>,
@@ -61,7 +64,7 @@ pub fn run(root: &Path, first: u8, options: &Options) -> Result<(), String> {
         return Ok(());
     }
     // Rings that start side by side are not to download the same jars.
-    Ring::new(root, first, settings(suite::Ring::Plain, options.release, first)).fetch()?;
+    Ring::new(root, first, settings(suite::Ring::Plain, options, first)).fetch()?;
     let report = Report::default();
     let (disruptive, quiet): (Vec<Test>, Vec<Test>) = tests.into_iter().partition(|test| test.needs.is_disruptive);
     std::thread::scope(|scope| {
@@ -81,7 +84,7 @@ fn run_undisturbed(root: &Path, first: u8, tests: &[Test], options: &Options, re
     kinds.dedup();
     for kind in kinds {
         let on_it: Vec<Test> = tests.iter().filter(|test| test.needs.ring == kind).copied().collect();
-        let settings = Settings { is_fleeting: true, ..settings(kind, options.release, first) };
+        let settings = Settings { is_fleeting: true, ..settings(kind, options, first) };
         let standing = Standing::start(root, first, &settings)?;
         run_together(&runtime, &standing.cluster, &on_it, options, report);
     }
@@ -128,7 +131,7 @@ impl Recording {
     fn run(&self, root: &Path, first: u8, rounds: u32, check: bool, mut table: Table) -> Result<(), String> {
         let path = root.join(format!("sim-tests/corpus/{}.txt", self.name));
         let runtime = runtime()?;
-        let settings = settings(suite::Ring::Plain, Release::default(), first);
+        let settings = settings(suite::Ring::Plain, &Options::default(), first);
         let mut standing = Standing::start(root, first, &settings)?;
         for round in 1..=rounds {
             let stage = Stage::new(standing.cluster.clone(), self.name, false, u64::from(round));
@@ -159,10 +162,11 @@ fn runtime() -> Result<Runtime, String> {
     builder.worker_threads(2).enable_all().build().map_err(|e| format!("cannot make a runtime: {e}"))
 }
 
-fn settings(kind: suite::Ring, release: Release, first: u8) -> Settings {
+fn settings(kind: suite::Ring, options: &Options, first: u8) -> Settings {
     let datacenters: Vec<(String, u8)> =
         kind.datacenters().iter().map(|(name, nodes)| ((*name).to_owned(), *nodes)).collect();
-    let mut settings = Settings::of_datacenters(release, &datacenters, first);
+    let mut settings = Settings::of_datacenters(options.release, &datacenters, first);
+    settings.partitioner = options.partitioner;
     settings.auth = kind.is_authenticated();
     settings.mirror_payload = true;
     settings.can_be_cut = partition::is_possible();
