@@ -4,7 +4,7 @@
 //!
 //! | floor | modules |
 //! |---|---|
-//! | F0 | [`kernel`], [`entropy`], [`types`] |
+//! | F0 | [`kernel`], [`entropy`], [`remembered`], [`types`] |
 //! | F1 | [`trace`], [`schema`], [`network`], [`ring`], [`protocol`] |
 //! | F2 | [`storage`] |
 //! | F3 | [`cql`], [`replica`] |
@@ -26,6 +26,7 @@ pub mod kernel;
 pub mod network;
 pub mod node;
 pub mod protocol;
+pub mod remembered;
 pub mod replica;
 pub mod ring;
 pub mod schema;

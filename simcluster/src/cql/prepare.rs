@@ -4,7 +4,7 @@ use super::ast::{Ddl, Describe, Modification, Name, Statement, Using};
 use super::ddl::no_keyspace;
 use super::expr::{Env, Expr};
 use super::modify::{self, ModificationPlan};
-use super::parser::{Parsed, parse};
+use super::parser::{Parsed, parse_remembered};
 use super::relations;
 use super::select::{self, SelectPlan};
 use super::terms::Checker;
@@ -46,8 +46,9 @@ fn invalid(message: impl Into<String>) -> ServerError {
 /// [`ServerError::Syntax`] or [`ServerError::Invalid`] (and `Config`, `AlreadyExists` where Cassandra decides so
 /// early), with Cassandra's text.
 pub fn prepare(schema: &Schema, keyspace: Option<&str>, text: &str) -> Result<Prepared, ServerError> {
-    let Parsed { statement, markers: names } = parse(text)?;
-    dialect::check(&statement, schema.dialect)?;
+    let parsed = parse_remembered(text)?;
+    let Parsed { statement, markers: names } = &*parsed;
+    dialect::check(statement, schema.dialect)?;
     let mut markers: Vec<Option<ColumnSpec>> = vec![None; names.len()];
     let mut prepared = Prepared {
         text: text.to_owned(),
@@ -60,22 +61,22 @@ pub fn prepare(schema: &Schema, keyspace: Option<&str>, text: &str) -> Result<Pr
     };
     let check_modification = |markers: &mut Vec<Option<ColumnSpec>>, modification: &Modification| {
         let table = find_table(schema, keyspace, &modification.table)?;
-        let mut checker = Checker { schema, table: &table, names: &names, markers };
+        let mut checker = Checker { schema, table: &table, names, markers };
         modify::check(&mut checker, &table, modification).map(Arc::new)
     };
     prepared.checked = match statement {
         Statement::Select(select) => {
             prepared.is_fully_qualified = select.table.keyspace.is_some();
             let table = find_table(schema, keyspace, &select.table)?;
-            let mut checker = Checker { schema, table: &table, names: &names, markers: &mut markers };
-            let plan = select::check(&mut checker, &table, &select)?;
+            let mut checker = Checker { schema, table: &table, names, markers: &mut markers };
+            let plan = select::check(&mut checker, &table, select)?;
             prepared.partition_key_markers = relations::partition_key_markers(&table, plan.relations.iter());
             prepared.result_columns = Some(plan.result_columns());
             Checked::Select(Arc::new(plan))
         }
         Statement::Modify(modification) => {
             prepared.is_fully_qualified = modification.table.keyspace.is_some();
-            let plan = check_modification(&mut markers, &modification)?;
+            let plan = check_modification(&mut markers, modification)?;
             prepared.partition_key_markers = relations::partition_key_markers(&plan.table, plan.relations.iter());
             Checked::Modify(plan)
         }
@@ -94,28 +95,28 @@ pub fn prepare(schema: &Schema, keyspace: Option<&str>, text: &str) -> Result<Pr
                         relations::partition_key_markers(table, plans.iter().flat_map(|plan| &plan.relations));
                 }
             }
-            let timestamp = batch_timestamp(schema, &names, &mut markers, &batch.using)?;
+            let timestamp = batch_timestamp(schema, names, &mut markers, &batch.using)?;
             check_batch(batch.kind, &plans.iter().collect::<Vec<_>>(), timestamp.is_some())?;
             Checked::Batch(batch.kind, plans, timestamp.map(Arc::new))
         }
         Statement::Use(name) => {
-            if !schema.keyspaces.contains_key(&name) {
+            if !schema.keyspaces.contains_key(name) {
                 return Err(invalid(format!("Keyspace '{name}' does not exist")));
             }
-            Checked::Use(name)
+            Checked::Use(name.clone())
         }
         Statement::Truncate(name) => {
             prepared.is_fully_qualified = name.keyspace.is_some();
-            find_table(schema, keyspace, &name)?;
-            Checked::Truncate(name)
+            find_table(schema, keyspace, name)?;
+            Checked::Truncate(name.clone())
         }
         Statement::Ddl(ddl) => {
-            if needs_keyspace(&ddl) && keyspace.is_none() {
+            if needs_keyspace(ddl) && keyspace.is_none() {
                 return Err(no_keyspace());
             }
-            Checked::Schema(SchemaStatement::new(ddl, keyspace))
+            Checked::Schema(SchemaStatement::new(ddl.clone(), keyspace))
         }
-        Statement::Describe { what, with_internals } => Checked::Describe(what, with_internals),
+        Statement::Describe { what, with_internals } => Checked::Describe(what.clone(), *with_internals),
     };
     // A marker that nothing gave a type stands where none is allowed.
     prepared.markers =

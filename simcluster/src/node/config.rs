@@ -92,7 +92,7 @@ impl NodeConfig {
 }
 
 /// A line of releases whose system tables and versions are alike.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum ReleaseLine {
     V3,
     V40,

@@ -4,7 +4,7 @@ use super::config::ReleaseLine;
 use super::gossip::Members;
 use super::message::{GossipState, NodeStatus, Output};
 use super::prepared::PreparedCache;
-use super::schema_answers::SchemaContents;
+use super::schema_contents::SchemaContents;
 use super::streaming::Streams;
 use super::system_tables::{SystemTables, local_row, row, text};
 use super::{Node, NodeConfig, Timestamps};
@@ -21,6 +21,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug)]
 pub struct Durable {
     store: Store,
+    schema_contents: SchemaContents,
     replica: Replica,
     hints: Hints,
     members: BTreeMap<NodeId, Arc<GossipState>>,
@@ -65,12 +66,14 @@ impl Node {
         now: Now,
         outputs: &mut Vec<Output>,
     ) -> Self {
-        let tables = SystemTables::of(ReleaseLine::of(&config.release));
+        let line = ReleaseLine::of(&config.release);
+        let tables = SystemTables::of(line);
         // Generations count milliseconds of monotonic time, so that they grow even if nothing was durable.
         let millis = u32::try_from(now.at.as_nanos() / 1_000_000).unwrap_or(u32::MAX - 1);
         let is_restart = durable.is_some();
         let durable = durable.unwrap_or_else(|| Durable {
             store: tables.store.clone(),
+            schema_contents: SchemaContents::of_system(line),
             replica: Replica::default(),
             hints: Hints::default(),
             members: BTreeMap::new(),
@@ -86,8 +89,9 @@ impl Node {
             NodeStatus::Left => NodeStatus::Left,
             NodeStatus::Normal | NodeStatus::Leaving | NodeStatus::Shutdown => NodeStatus::Normal,
         };
+        let schema_contents = durable.schema_contents.read_by(line);
         let schema = if is_restart {
-            Arc::new(cql::schema_from_rows(&durable.store, &tables.system, now.unix_seconds()))
+            schema_contents.schema(|| cql::schema_from_rows(&durable.store, &tables.system, now.unix_seconds()))
         } else {
             tables.schema.clone()
         };
@@ -98,11 +102,7 @@ impl Node {
             replica: durable.replica,
             coordinator: Coordinator::with_hints(config.coordinator.clone(), durable.hints),
             schema,
-            schema_contents: if is_restart {
-                SchemaContents::unknown(config.id.0, generation)
-            } else {
-                SchemaContents::default()
-            },
+            schema_contents,
             streams: Streams::new(now),
             members,
             clients: BTreeMap::new(),
@@ -133,6 +133,7 @@ impl Node {
         let prepared = if self.config.forget_prepared_on_restart { Vec::new() } else { self.prepared.texts() };
         Durable {
             store: self.store,
+            schema_contents: self.schema_contents,
             replica: self.replica,
             hints: self.coordinator.crash(),
             members: self.members.saved(),
@@ -180,7 +181,7 @@ impl Node {
     /// Prepares again what was prepared before the restart and is still valid.
     fn reload_prepared(&mut self, texts: &[(Option<String>, String)]) {
         for (keyspace, text) in texts {
-            if let Ok(prepared) = cql::prepare(&self.schema, keyspace.as_deref(), text) {
+            if let Ok(prepared) = self.schema_contents.prepare(&self.schema, keyspace.as_deref(), text) {
                 self.prepared.insert(prepared, keyspace.as_deref());
             }
         }

@@ -33,13 +33,13 @@ impl PreparedCache {
     ///
     /// A statement that names its keyspaces itself is kept under both ids, with and without the connection's
     /// keyspace, because clients of either kind may know it already.
-    pub(super) fn insert(&mut self, prepared: Prepared, keyspace: Option<&str>) -> ([u8; 16], Arc<PreparedEntry>) {
+    pub(super) fn insert(&mut self, prepared: Arc<Prepared>, keyspace: Option<&str>) -> ([u8; 16], Arc<PreparedEntry>) {
         let with_keyspace = statement_id(keyspace, &prepared.text);
         let id = if prepared.is_fully_qualified { statement_id(None, &prepared.text) } else { with_keyspace };
         let entry = Arc::new(PreparedEntry {
             result_metadata_id: result_metadata_id(prepared.result_columns.as_deref()),
             keyspace: keyspace.map(str::to_owned),
-            prepared: Arc::new(prepared),
+            prepared,
         });
         self.entries.insert(with_keyspace, entry.clone());
         self.entries.insert(id, entry.clone());

@@ -4,7 +4,6 @@
 //! by the node itself; everything else by the coordinator.
 
 use super::client::Ticket;
-use super::config::ReleaseLine;
 use super::message::Output;
 use super::prepared::PreparedEntry;
 use super::schema_answers::{self, Question};
@@ -69,18 +68,17 @@ impl Node {
         match message {
             RequestMessage::Query { text, parameters } => {
                 let keyspace = self.keyspace_of(&ticket, parameters.keyspace.as_deref());
-                let line = ReleaseLine::of(&self.config.release);
-                let question = Question::of(line, self.schema_contents, ticket.version, &text, &parameters);
+                let question = Question::of(self.schema_contents, ticket.version, &text, &parameters);
                 if let Some(question) = question.filter(|_| !ticket.wants_trace) {
                     return self.answer_from_schema(now, &ticket, question, &text, &parameters, outputs);
                 }
                 let skip_metadata = parameters.skip_metadata;
                 let format = RowsFormat { skip_metadata, ..format };
                 let outcome = keyspace
-                    .and_then(|keyspace| cql::prepare(&self.schema, keyspace.as_deref(), &text))
+                    .and_then(|keyspace| self.schema_contents.prepare(&self.schema, keyspace.as_deref(), &text))
                     .and_then(|prepared| {
                         prepared.check_count_of_query(bound_values(&prepared, &parameters.values).len())?;
-                        Ok((self.bind(now, &prepared, &parameters)?, prepared.result_columns))
+                        Ok((self.bind(now, &prepared, &parameters)?, prepared.result_columns.clone()))
                     });
                 let job = Job { ticket, format, parameters, command: "QUERY", text };
                 self.run(now, job, outcome, outputs);
@@ -135,7 +133,7 @@ impl Node {
         let options = self.bind_options(now, parameters);
         let body = schema_answers::recall(&question).map_or_else(
             || {
-                let prepared = Arc::new(cql::prepare(&self.schema, None, text)?);
+                let prepared = self.schema_contents.prepare(&self.schema, None, text)?;
                 let Action::Read(read) = prepared.bind(&self.schema, &[], &options)? else {
                     return Err(ServerError::Server("a SELECT that reads nothing".into()));
                 };
@@ -175,8 +173,9 @@ impl Node {
 
     fn prepare(&mut self, ticket: &Ticket, text: &str, of_request: Option<&str>, outputs: &mut Vec<Output>) {
         let found = self.keyspace_of(ticket, of_request);
-        let prepared =
-            found.and_then(|keyspace| Ok((cql::prepare(&self.schema, keyspace.as_deref(), text)?, keyspace)));
+        let prepared = found.and_then(|keyspace| {
+            Ok((self.schema_contents.prepare(&self.schema, keyspace.as_deref(), text)?, keyspace))
+        });
         let (message, warnings) = match prepared {
             Ok((prepared, keyspace)) => {
                 let keyspace = keyspace.as_deref();
@@ -236,7 +235,7 @@ impl Node {
         let mut bound = Vec::with_capacity(statements.len());
         for (statement, values) in statements {
             let prepared = match statement {
-                BatchStatement::Text(text) => Arc::new(cql::prepare(&self.schema, keyspace, &text)?),
+                BatchStatement::Text(text) => self.schema_contents.prepare(&self.schema, keyspace, &text)?,
                 BatchStatement::Id(id) => match self.prepared.get(&id) {
                     Some(entry) => entry.prepared.clone(),
                     None => return Err(ServerError::Unprepared { id }),

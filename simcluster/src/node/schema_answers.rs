@@ -6,42 +6,16 @@
 //!
 //! # Invariants
 //!
-//! - The contents of a node's schema tables are named by the sum of the hashes of the mutations that made them: equal
-//!   sums mean equal rows, because merging is commutative and none of these rows expires.
 //! - Whether an answer is remembered decides nothing: requests draw what they draw either way.
 
-use super::config::ReleaseLine;
+use super::schema_contents::SchemaContents;
 use crate::protocol::{Parameters, WireValues};
-use crate::storage::Mutation;
+use crate::remembered::Remembered;
 use bytes::Bytes;
-use std::cell::RefCell;
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
-
-/// Names the contents of a node's schema tables.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct SchemaContents(u64);
-
-impl SchemaContents {
-    /// Contents that nothing is known about: equal only to those of the same life of the same node.
-    pub(super) fn unknown(node: u32, generation: u32) -> Self {
-        let mut hasher = DefaultHasher::new();
-        (node, generation).hash(&mut hasher);
-        Self(hasher.finish())
-    }
-
-    /// Notes a mutation of a schema table.
-    pub(super) fn apply(&mut self, mutation: &Mutation) {
-        let mut hasher = DefaultHasher::new();
-        mutation.hash(&mut hasher);
-        self.0 = self.0.wrapping_add(hasher.finish() | 1);
-    }
-}
 
 /// Everything that the body of an answer is a function of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Question {
-    line: ReleaseLine,
     contents: SchemaContents,
     version: u8,
     skip_metadata: bool,
@@ -52,20 +26,13 @@ pub(super) struct Question {
 impl Question {
     /// The question that a QUERY asks, if its answer may be remembered: a plain first page of a table of
     /// `system_schema`, without functions and values.
-    pub(super) fn of(
-        line: ReleaseLine,
-        contents: SchemaContents,
-        version: u8,
-        text: &str,
-        parameters: &Parameters,
-    ) -> Option<Self> {
+    pub(super) fn of(contents: SchemaContents, version: u8, text: &str, parameters: &Parameters) -> Option<Self> {
         // The first FROM is the statement's own: without a parenthesis no literal can come before it.
         let source = text.split_once(" FROM ").map_or("", |(_, source)| source);
         let is_plain = text.starts_with("SELECT ") && source.starts_with("system_schema.") && !text.contains('(');
         let has_values = parameters.values != WireValues::Positional(Vec::new());
         let is_elsewhen = parameters.paging_state.is_some() || parameters.now_in_seconds.is_some();
         (is_plain && !has_values && !is_elsewhen).then(|| Self {
-            line,
             contents,
             version,
             skip_metadata: parameters.skip_metadata,
@@ -76,29 +43,23 @@ impl Question {
 }
 
 thread_local! {
-    static REMEMBERED: RefCell<BTreeMap<Question, Bytes>> = const { RefCell::new(BTreeMap::new()) };
+    static BODIES: Remembered<Question, Bytes> = const { Remembered::new(256) };
 }
 
 /// The remembered body of the answer to a question.
 pub(super) fn recall(question: &Question) -> Option<Bytes> {
-    REMEMBERED.with_borrow(|remembered| remembered.get(question).cloned())
+    BODIES.with(|bodies| bodies.recall(question))
 }
 
-/// Remembers the body of the answer to a question; what is remembered in all stays small.
+/// Remembers the body of the answer to a question.
 pub(super) fn remember(question: Question, body: Bytes) {
-    REMEMBERED.with_borrow_mut(|remembered| {
-        if remembered.len() >= REMEMBERED_MAX {
-            remembered.clear();
-        }
-        remembered.insert(question, body);
-    });
+    BODIES.with(|bodies| bodies.remember(question, body));
 }
-
-const REMEMBERED_MAX: usize = 256;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::node::config::ReleaseLine;
     use crate::protocol::Consistency;
 
     fn question(text: &str, parameters: impl FnOnce(&mut Parameters)) -> Option<Question> {
@@ -114,7 +75,7 @@ mod tests {
             now_in_seconds: None,
         };
         parameters(&mut asked);
-        Question::of(ReleaseLine::V50, SchemaContents::default(), 5, text, &asked)
+        Question::of(SchemaContents::of_system(ReleaseLine::V50), 5, text, &asked)
     }
 
     #[test]

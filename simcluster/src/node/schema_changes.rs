@@ -56,18 +56,18 @@ impl Node {
     }
 
     /// Applies schema rows to the store and derives the schema that they make.
-    fn apply_schema(&mut self, now: Now, mutations: &[Mutation]) -> Schema {
+    fn apply_schema(&mut self, now: Now, mutations: &[Mutation]) -> Arc<Schema> {
         for mutation in mutations {
             if let Some(timestamp) = newest_timestamp(&mutation.changes) {
                 self.timestamps.see_schema(timestamp);
             }
             self.apply_local(mutation);
         }
-        cql::schema_from_rows(&self.store, &self.tables.system, now.unix_seconds())
+        self.schema_contents.schema(|| cql::schema_from_rows(&self.store, &self.tables.system, now.unix_seconds()))
     }
 
     /// Makes a schema the node's own: rows, statements and clients learn of it.
-    fn adopt_schema(&mut self, now: Now, new: Schema, events: &[SchemaChangeEvent], outputs: &mut Vec<Output>) {
+    fn adopt_schema(&mut self, now: Now, new: Arc<Schema>, events: &[SchemaChangeEvent], outputs: &mut Vec<Output>) {
         let ids = |schema: &Schema| -> BTreeSet<Uuid> {
             schema.keyspaces.values().flat_map(|keyspace| keyspace.tables.values()).map(|table| table.id).collect()
         };
@@ -75,7 +75,7 @@ impl Node {
             self.store.truncate(*dropped);
         }
         let version_changed = self.schema.version != new.version;
-        self.schema = Arc::new(new);
+        self.schema = new;
         if version_changed && let Some(local) = self.tables.table("local") {
             let timestamp = self.timestamps.next_local(now);
             let mutation = local_schema_version(local, timestamp, self.schema.version);

@@ -29,6 +29,7 @@ const DRIVER: &[(&str, u8)] = &[
 const SIMCLUSTER: &[(&str, u8)] = &[
     ("kernel", 0),
     ("entropy", 0),
+    ("remembered", 0),
     ("trace", 1),
     ("types", 0),
     ("schema", 1),

@@ -12,7 +12,9 @@ mod term;
 use super::ast::{Describe, Name, Statement, Term};
 use super::lexer::{Kind, Token, hidden, place, tokenize};
 use crate::protocol::ServerError;
+use crate::remembered::Remembered;
 use crate::types::{CqlType, RESERVED};
+use std::sync::Arc;
 
 /// A statement and its bind markers, in order; a named marker has its name.
 #[derive(Debug)]
@@ -59,6 +61,27 @@ pub fn parse(text: &str) -> Result<Parsed, ServerError> {
         });
     }
     Ok(Parsed { statement, markers: parser.markers })
+}
+
+/// Parses one statement, unless the same text was parsed before: clusters are asked the same few questions.
+///
+/// # Errors
+///
+/// As [`parse`].
+pub fn parse_remembered(text: &str) -> Result<Arc<Parsed>, ServerError> {
+    // Longer texts are full of values and seldom come again.
+    const REMEMBERED_TEXT_LEN_MAX: usize = 1_024;
+    thread_local! {
+        static PARSED: Remembered<String, Arc<Parsed>> = const { Remembered::new(1_024) };
+    }
+    if let Some(known) = PARSED.with(|known| known.recall(text)) {
+        return Ok(known);
+    }
+    let parsed = Arc::new(parse(text)?);
+    if text.len() <= REMEMBERED_TEXT_LEN_MAX {
+        PARSED.with(|known| known.remember(text.to_owned(), Arc::clone(&parsed)));
+    }
+    Ok(parsed)
 }
 
 /// Parses a type as `system_schema.columns.type` holds it.

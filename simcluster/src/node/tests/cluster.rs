@@ -259,6 +259,26 @@ fn restarted_nodes_know_their_statements_unless_they_forget() {
     }
 }
 
+/// What is remembered of one cluster must not answer for another one that restarts at the same moment.
+#[test]
+fn restarted_nodes_answer_from_their_own_schema_whatever_other_clusters_had() {
+    for name in ["first", "other"] {
+        let mut cluster = Cluster::start(3);
+        let replication = "{'class': 'SimpleStrategy', 'replication_factor': 1}";
+        cluster.query(1, &format!("CREATE KEYSPACE {name} WITH replication = {replication}"));
+        cluster.run_for(1_000);
+        let durable = cluster.crash(2);
+        cluster.boot(2, config(2, 3), Some(durable));
+        cluster.run_for(1_500);
+        cluster.connect(2);
+        let seen = cluster.query(2, "SELECT keyspace_name FROM system_schema.keyspaces");
+        let Seen::Rows(rows) = seen else { panic!("{seen:?}") };
+        assert!(rows.contains(&vec![text(name)]), "{name}: {rows:?}");
+        let seen = cluster.query(2, &format!("CREATE TABLE {name}.t (k int PRIMARY KEY)"));
+        assert_eq!(seen, Seen::Schema(format!("CREATED TABLE {name}")));
+    }
+}
+
 #[test]
 fn traces_are_rows_that_any_node_can_read() {
     let mut cluster = with_table();

@@ -1,0 +1,99 @@
+//! A name for what a node's schema tables contain, and what follows from the contents alone, remembered.
+//!
+//! The nodes of a cluster derive the same schema from the same rows, and check the same statements against it: a
+//! quarter of the instructions of a short simulation, if each did it anew.
+//!
+//! # Invariants
+//!
+//! - Contents are named by the sum of the hashes of the mutations that made them: equal names mean equal rows, because
+//!   merging is commutative and none of these rows expires. The name is as durable as the rows.
+
+use super::config::ReleaseLine;
+use crate::cql::{self, Prepared};
+use crate::protocol::ServerError;
+use crate::remembered::Remembered;
+use crate::schema::Schema;
+use crate::storage::Mutation;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+/// Names the contents of a node's schema tables, and the release that reads them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SchemaContents {
+    line: ReleaseLine,
+    sum: u64,
+}
+
+thread_local! {
+    static SCHEMAS: Remembered<SchemaContents, Arc<Schema>> = const { Remembered::new(64) };
+    static STATEMENTS: Remembered<StatementKey, Arc<Prepared>> = const { Remembered::new(1_024) };
+}
+
+/// What a statement is checked against, the keyspace in use, and its text.
+type StatementKey = (SchemaContents, Option<String>, String);
+
+/// Longer texts are not remembered: they are full of values and seldom come again.
+const REMEMBERED_TEXT_LEN_MAX: usize = 1_024;
+
+impl SchemaContents {
+    /// A description of the system keyspaces and nothing else.
+    pub(super) fn of_system(line: ReleaseLine) -> Self {
+        Self { line, sum: 0 }
+    }
+
+    /// The same rows, read by a node of this release.
+    pub(super) fn read_by(self, line: ReleaseLine) -> Self {
+        if line == self.line {
+            return self;
+        }
+        // They still describe the system keyspaces of the release that wrote them.
+        let mut hasher = DefaultHasher::new();
+        self.line.hash(&mut hasher);
+        Self { line, sum: self.sum.wrapping_add(hasher.finish()) }
+    }
+
+    /// Notes a mutation of a schema table.
+    pub(super) fn apply(&mut self, mutation: &Mutation) {
+        let mut hasher = DefaultHasher::new();
+        mutation.hash(&mut hasher);
+        self.sum = self.sum.wrapping_add(hasher.finish() | 1);
+    }
+
+    /// The schema that these contents describe, which is derived if nobody has done it before.
+    pub(super) fn schema(self, derive: impl FnOnce() -> Schema) -> Arc<Schema> {
+        SCHEMAS.with(|schemas| {
+            schemas.recall(&self).unwrap_or_else(|| {
+                let schema = Arc::new(derive());
+                schemas.remember(self, Arc::clone(&schema));
+                schema
+            })
+        })
+    }
+
+    /// Parses and checks a statement against the schema that these contents describe.
+    ///
+    /// # Errors
+    ///
+    /// See [`cql::prepare`].
+    pub(super) fn prepare(
+        self,
+        schema: &Schema,
+        keyspace: Option<&str>,
+        text: &str,
+    ) -> Result<Arc<Prepared>, ServerError> {
+        if text.len() > REMEMBERED_TEXT_LEN_MAX {
+            return cql::prepare(schema, keyspace, text).map(Arc::new);
+        }
+        let key = (self, keyspace.map(str::to_owned), text.to_owned());
+        STATEMENTS.with(|statements| {
+            statements.recall(&key).map_or_else(
+                || {
+                    let prepared = Arc::new(cql::prepare(schema, keyspace, text)?);
+                    statements.remember(key, Arc::clone(&prepared));
+                    Ok(prepared)
+                },
+                Ok,
+            )
+        })
+    }
+}
