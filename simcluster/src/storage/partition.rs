@@ -9,8 +9,9 @@ use super::cell::{ColumnData, NEVER, NO_DELETION};
 use super::{Cell, ColumnId};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 /// That a row was inserted, so it exists even if all its columns are null.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,26 +38,44 @@ pub struct Row {
 }
 
 /// The written columns of a row, shared until somebody writes: a read takes whole rows along.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Columns(Arc<BTreeMap<ColumnId, ColumnData>>);
+#[derive(Clone, Debug, Default)]
+pub struct Columns(Option<Arc<ColumnMap>>);
+
+type ColumnMap = BTreeMap<ColumnId, ColumnData>;
+
+static NO_COLUMNS: ColumnMap = BTreeMap::new();
 
 impl Deref for Columns {
-    type Target = BTreeMap<ColumnId, ColumnData>;
+    type Target = ColumnMap;
 
     fn deref(&self) -> &Self::Target {
-        &self.0
+        self.0.as_deref().unwrap_or(&NO_COLUMNS)
     }
 }
 
 impl DerefMut for Columns {
     fn deref_mut(&mut self) -> &mut Self::Target {
-        Arc::make_mut(&mut self.0)
+        Arc::make_mut(self.0.get_or_insert_default())
+    }
+}
+
+impl PartialEq for Columns {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Columns {}
+
+impl Hash for Columns {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
     }
 }
 
 impl FromIterator<(ColumnId, ColumnData)> for Columns {
     fn from_iter<T: IntoIterator<Item = (ColumnId, ColumnData)>>(columns: T) -> Self {
-        Self(Arc::new(columns.into_iter().collect()))
+        Self(Some(Arc::new(columns.into_iter().collect())))
     }
 }
 
@@ -65,13 +84,14 @@ impl IntoIterator for Columns {
     type IntoIter = std::collections::btree_map::IntoIter<ColumnId, ColumnData>;
 
     fn into_iter(self) -> Self::IntoIter {
-        Arc::unwrap_or_clone(self.0).into_iter()
+        self.0.map(Arc::unwrap_or_clone).unwrap_or_default().into_iter()
     }
 }
 
 impl Default for Row {
     fn default() -> Self {
-        Self::new(Arc::from([]))
+        static NO_CLUSTERING: LazyLock<Arc<[Bytes]>> = LazyLock::new(|| Arc::from([]));
+        Self::new(NO_CLUSTERING.clone())
     }
 }
 
@@ -103,11 +123,15 @@ impl Row {
         if rank(other.liveness) > rank(self.liveness) {
             self.liveness = other.liveness;
         }
-        for (id, data) in other.columns {
-            match self.columns.get_mut(&id) {
-                Some(mine) => mine.merge(data),
-                None => {
-                    self.columns.insert(id, data);
+        if self.columns.is_empty() {
+            self.columns = other.columns;
+        } else {
+            for (id, data) in other.columns {
+                match self.columns.get_mut(&id) {
+                    Some(mine) => mine.merge(data),
+                    None => {
+                        self.columns.insert(id, data);
+                    }
                 }
             }
         }

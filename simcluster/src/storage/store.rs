@@ -1,7 +1,7 @@
 //! All data of one node, by table, in token order.
 //!
-//! Tables are shared until they are written: a cloned store costs a reference per table, which makes it cheap to
-//! start every node from the same system tables.
+//! Tables and their partitions are shared until they are written: a cloned store costs a reference per table, and the
+//! first write to a table a reference per partition, which makes it cheap to start every node from the same system tables.
 
 use super::cell::{Cell, ColumnData, Complex, NO_DELETION};
 use super::{ColumnId, Mutation, Partition, PartitionKey, Position, ReadAnswer, ReadCommand, ReadTarget, Row, Slice};
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 type Place = (Token, PartitionKey);
-type TableData = BTreeMap<(Token, PartitionKey), Partition>;
+type TableData = BTreeMap<Place, Arc<Partition>>;
 
 /// All data of one node.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +26,8 @@ impl Store {
     /// Merges a mutation into the stored data.
     pub fn apply(&mut self, _table: &Table, mutation: &Mutation) {
         let data = Arc::make_mut(self.tables.entry(mutation.table).or_default());
-        data.entry((mutation.token(), mutation.key.clone())).or_default().merge(mutation.changes.clone());
+        let partition = data.entry((mutation.token(), mutation.key.clone())).or_default();
+        Arc::make_mut(partition).merge(mutation.changes.clone());
     }
 
     /// Applies counter increments to this node's own shard; answers the resulting shards, to be applied elsewhere
@@ -133,7 +134,11 @@ impl Store {
 
     /// All partitions of a table, in token order, borrowed: for a node that looks into its own tables.
     pub fn partitions(&self, table: Uuid) -> impl Iterator<Item = (&PartitionKey, &Partition)> {
-        self.tables.get(&table).into_iter().flat_map(|data| data.iter()).map(|((_, key), partition)| (key, partition))
+        self.tables
+            .get(&table)
+            .into_iter()
+            .flat_map(|data| data.iter())
+            .map(|((_, key), partition)| (key, &**partition))
     }
 
     /// Forgets all data of a table.
