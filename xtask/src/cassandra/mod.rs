@@ -16,7 +16,7 @@ mod suite;
 
 pub use release::Release;
 
-use ring::{NODES_MAX, Ring, Settings};
+use ring::{NODES_MAX, Partitioner, Ring, Settings};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -144,6 +144,9 @@ pub struct Shape {
     /// Tokens of each node: 1 (an even ring), or more, drawn by the nodes.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     vnodes: u16,
+    /// How partition keys become tokens.
+    #[arg(long, value_enum, default_value_t)]
+    partitioner: Partitioner,
     /// Demand TLS of clients; the certificate to trust is written beside the nodes.
     #[arg(long)]
     tls: bool,
@@ -211,6 +214,7 @@ fn up(root: &Path, first: u8, shape: &Shape) -> Result<(), String> {
     let mut settings = Settings::new(shape.release, shape.nodes, shape.dcs, first);
     settings.auth = shape.auth;
     settings.vnodes = shape.vnodes;
+    settings.partitioner = shape.partitioner;
     settings.tls = shape.tls;
     settings.mirror_payload = shape.mirror_payload;
     let (ring, guard) = stand_up(root, first, settings)?;
@@ -223,7 +227,8 @@ fn up(root: &Path, first: u8, shape: &Shape) -> Result<(), String> {
 
 /// Starts a ring, which ends with its guard.
 fn stand_up(root: &Path, first: u8, settings: Settings) -> Result<(Ring, Guard), String> {
-    if let Ok(present) = Ring::open(root, first) {
+    let ring = Ring::new(root, first, settings);
+    if let Some(present) = ring.reread()? {
         if present.settings.nodes.iter().any(|node| processes::is_alive(&present, node.number)) {
             return Err(
                 "a ring stands at these addresses: end it with `cargo xtask cassandra down`, or choose others \
@@ -233,7 +238,8 @@ fn stand_up(root: &Path, first: u8, settings: Settings) -> Result<(Ring, Guard),
         }
         processes::down(&present)?;
     }
-    let ring = Ring::new(root, first, settings);
+    // A start that was cut short may have left data without a description: no new node may begin with it.
+    processes::clear(&ring)?;
     let guard = Guard::watch(&ring);
     processes::up(&ring)?;
     Ok((ring, guard))

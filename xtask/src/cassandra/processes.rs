@@ -156,11 +156,16 @@ pub fn down(ring: &Ring) -> Result<(), String> {
         result = result.and(ended);
     }
     result?;
-    if ring.folder.exists() {
-        let folder = &ring.folder;
-        std::fs::remove_dir_all(folder).map_err(|e| format!("cannot delete {}: {e}", folder.display()))?;
+    clear(ring)
+}
+
+/// Deletes what nodes have left behind.
+pub fn clear(ring: &Ring) -> Result<(), String> {
+    let folder = &ring.folder;
+    if !folder.exists() {
+        return Ok(());
     }
-    Ok(())
+    std::fs::remove_dir_all(folder).map_err(|e| format!("cannot delete {}: {e}", folder.display()))
 }
 
 /// Starts one more node and waits until it owns its part of the ring; answers its number.

@@ -1,5 +1,6 @@
 //! One line per test while they run, the sum at the end.
 
+use super::super::yield_to_interruption;
 use sim_tests::suite::{Test, TestCluster};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -47,6 +48,10 @@ impl Report {
 
     /// Prints and counts how a test ended.
     pub fn add(&self, test: &Test, verdict: Verdict) {
+        // A test whose nodes Ctrl-C is ending has not failed.
+        if matches!(verdict, Verdict::Failed(_)) {
+            yield_to_interruption();
+        }
         let mut lines = self.lines();
         let path = test.path();
         let at = self.began.elapsed().as_secs();
