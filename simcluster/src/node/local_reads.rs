@@ -30,5 +30,7 @@ impl Node {
 fn hide_cdc(answer: &mut ReadAnswer) {
     let hidden = ColumnId::of("cdc");
     let rows = answer.partitions.iter_mut().flat_map(|(_, partition)| partition.rows.values_mut());
-    rows.for_each(|row| row.columns.retain(|id, _| *id != hidden));
+    for row in rows.filter(|row| row.columns.contains_key(&hidden)) {
+        row.columns.remove(&hidden);
+    }
 }

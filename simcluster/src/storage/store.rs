@@ -8,6 +8,7 @@ use super::{ColumnId, Mutation, Partition, PartitionKey, Position, ReadAnswer, R
 use crate::ring::{Token, TokenRange};
 use crate::schema::Table;
 use bytes::Bytes;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -83,14 +84,8 @@ impl Store {
                 return true;
             }
             let after = after.and_then(|position| position.clustering.as_ref());
-            let cleaned;
-            let partition = if table.dropped.is_empty() {
-                partition
-            } else {
-                cleaned = without_dropped(partition, table);
-                &cleaned
-            };
-            let (part, end) = select(partition, command, after, &mut room, unix_seconds);
+            let partition = without_dropped(partition, table);
+            let (part, end) = select(&partition, command, after, &mut room, unix_seconds);
             if !part.is_empty() {
                 answer.partitions.push((key.clone(), part));
             }
@@ -148,13 +143,18 @@ impl Store {
 }
 
 /// A partition without what was written of dropped columns until they were dropped.
-fn without_dropped(partition: &Partition, table: &Table) -> Partition {
-    let mut partition = partition.clone();
+fn without_dropped<'a>(partition: &'a Partition, table: &Table) -> Cow<'a, Partition> {
+    let mut partition = Cow::Borrowed(partition);
     for (name, column) in &table.dropped {
         let id = ColumnId::of(name);
-        let clean = |row: &mut Row| row.columns.retain(|found, data| *found != id || data.purge(column.micros));
-        clean(&mut partition.static_row);
-        partition.rows.values_mut().for_each(clean);
+        let has_it = |row: &Row| row.columns.contains_key(&id);
+        if !has_it(&partition.static_row) && !partition.rows.values().any(has_it) {
+            continue;
+        }
+        let partition = partition.to_mut();
+        for row in partition.rows.values_mut().chain([&mut partition.static_row]).filter(|row| has_it(row)) {
+            row.columns.retain(|found, data| *found != id || data.purge(column.micros));
+        }
     }
     partition
 }

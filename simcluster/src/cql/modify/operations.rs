@@ -68,7 +68,8 @@ pub fn check_assignment(
         return match assignment {
             Assignment::Add(_, term) => Ok(Operation::Increment(index, checker.term(term, &receiver)?, false)),
             Assignment::Subtract(_, term) => Ok(Operation::Increment(index, checker.term(term, &receiver)?, true)),
-            Assignment::Prepend(..) => {
+            Assignment::Prepend(_, term) => {
+                checker.term(term, &receiver)?;
                 Err(invalid(format!("Invalid operation ({}) for non list column {name}", shown(assignment))))
             }
             _ => Err(invalid(format!(
@@ -97,11 +98,13 @@ pub fn check_assignment(
             Operation::Append(index, value.map_err(|error| of_map(cql_type, term, error, "addition has to be a map"))?)
         }
         Assignment::Prepend(_, term) => {
+            // Unlike the others, this one looks at its value first.
+            let value = checker.term(term, &receiver)?;
             if !is_list {
                 return Err(refused("non list"));
             }
             check_open("frozen list")?;
-            Operation::Prepend(index, checker.term(term, &receiver)?)
+            Operation::Prepend(index, value)
         }
         Assignment::Subtract(_, term) => {
             if !cql_type.is_collection() {
