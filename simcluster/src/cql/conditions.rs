@@ -99,9 +99,7 @@ pub fn check(checker: &mut Checker<'_>, table: &Table, condition: &If) -> Result
 
 fn check_one(checker: &mut Checker<'_>, table: &Table, condition: &ast::Condition) -> Result<Condition, ServerError> {
     let name = &condition.column;
-    let index = table
-        .column_index(name)
-        .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
+    let index = table.column_index(name).ok_or_else(|| invalid(show::undefined_column(table, name)))?;
     let column = &table.columns[index];
     if column.cql_type == CqlType::Counter {
         return Err(invalid("Conditions on counters are not supported"));

@@ -1,6 +1,7 @@
 //! Terms, types and relations as messages show them.
 
 use super::ast::{InValues, Op, Relation, Term, TypeName};
+use crate::schema::Table;
 use crate::types::{CqlType, quote_name};
 
 /// A term as messages show it.
@@ -115,4 +116,10 @@ pub const fn operator(op: Op) -> &'static str {
         Op::Gt => ">",
         Op::Ge => ">=",
     }
+}
+
+/// What is wrong with a column that a table does not have.
+#[must_use]
+pub fn undefined_column(table: &Table, name: &str) -> String {
+    format!("Undefined column name {} in table {}", quote_name(name), table.full_name())
 }

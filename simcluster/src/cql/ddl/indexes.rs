@@ -4,6 +4,7 @@ use super::{Change, Changes, event, invalid};
 use crate::cql::ast::{Ddl, Name};
 use crate::cql::parser::not_modelled;
 use crate::cql::relations::is_storage_attached;
+use crate::cql::show;
 use crate::protocol::ServerError;
 use crate::schema::options::show_map;
 use crate::schema::{Column, ColumnKind, Index, Table};
@@ -36,7 +37,7 @@ impl Change<'_> {
             }));
         }
         let Some(column) = found.column(column_name) else {
-            return Err(invalid(format!("Undefined column name {column_name} in table {}", found.full_name())));
+            return Err(invalid(show::undefined_column(found, column_name)));
         };
         check_target(found, column, part.as_deref())?;
         if let Some(class) = custom_class {

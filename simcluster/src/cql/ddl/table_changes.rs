@@ -3,6 +3,7 @@
 use super::properties::table_properties;
 use super::{Change, Changes, event, index_column, invalid, resolve_type};
 use crate::cql::ast::{Name, Properties, TableChange};
+use crate::cql::show;
 use crate::protocol::ServerError;
 use crate::schema::{Column, ColumnKind, DroppedColumn, Table};
 use crate::storage::Mutation;
@@ -60,7 +61,7 @@ impl Change<'_> {
             TableChange::Rename { pairs, .. } => {
                 for (from, to) in pairs {
                     let Some(index) = table.column_index(from) else {
-                        return Err(invalid(format!("Undefined column name {from} in table {}", table.full_name())));
+                        return Err(invalid(show::undefined_column(&table, from)));
                     };
                     if !matches!(table.columns[index].kind, ColumnKind::PartitionKey | ColumnKind::Clustering) {
                         return Err(invalid(format!("Cannot rename non PRIMARY KEY column {from}")));

@@ -13,6 +13,7 @@ use super::ast::{If, InsertValues, Modification, ModificationKind, Op, Term, Usi
 use super::conditions::{self, CheckedIf};
 use super::expr::{Expr, Receiver};
 use super::relations::{self, Context, Facts, Rel, Restrictions, StatementKind};
+use super::show;
 use super::terms::Checker;
 use crate::protocol::ServerError;
 use crate::schema::{ColumnKind, Table};
@@ -165,9 +166,7 @@ fn check_inserted(
 }
 
 fn find(table: &Table, name: &str) -> Result<usize, ServerError> {
-    table
-        .column_index(name)
-        .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))
+    table.column_index(name).ok_or_else(|| invalid(show::undefined_column(table, name)))
 }
 
 /// Conditions have their own times.

@@ -55,9 +55,7 @@ pub fn check_assignment(
     is_conditional: bool,
 ) -> Result<Operation, ServerError> {
     let name = assignment.column();
-    let index = table
-        .column_index(name)
-        .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
+    let index = table.column_index(name).ok_or_else(|| invalid(show::undefined_column(table, name)))?;
     let column = &table.columns[index];
     let cql_type = &column.cql_type;
     if matches!(column.kind, ColumnKind::PartitionKey | ColumnKind::Clustering) {
@@ -175,9 +173,7 @@ fn field_of(definition: &UserType, column: &str, field: &str) -> Result<usize, S
 
 pub fn check_deletion(checker: &mut Checker<'_>, table: &Table, deletion: &Deletion) -> Result<Operation, ServerError> {
     let (Deletion::Column(name) | Deletion::Element(name, _) | Deletion::Field(name, _)) = deletion;
-    let index = table
-        .column_index(name)
-        .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
+    let index = table.column_index(name).ok_or_else(|| invalid(show::undefined_column(table, name)))?;
     let column = &table.columns[index];
     if matches!(column.kind, ColumnKind::PartitionKey | ColumnKind::Clustering) {
         return Err(invalid(format!("Invalid identifier {name} for deletion (should not be a PRIMARY KEY part)")));

@@ -149,9 +149,7 @@ fn check_restrictable(column: &Column, operator: &str) -> Result<(), ServerError
 }
 
 fn find(table: &Table, name: &str) -> Result<usize, ServerError> {
-    table
-        .column_index(name)
-        .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))
+    table.column_index(name).ok_or_else(|| invalid(show::undefined_column(table, name)))
 }
 
 fn check_tuple(checker: &mut Checker<'_>, relation: &Relation) -> Result<Rel, ServerError> {

@@ -19,7 +19,7 @@ use super::read::ReadExecution;
 use super::relations::{self, Context, Facts, Rel, StatementKind};
 use super::row::RowView;
 use super::terms::Checker;
-use super::{Action, BindOptions, Bound};
+use super::{Action, BindOptions, Bound, show};
 use crate::protocol::{ColumnSpec, ServerError};
 use crate::schema::{ColumnKind, Table};
 use crate::types::{CqlType, Value, json};
@@ -398,9 +398,7 @@ fn ordering(table: &Table, select: &Select, facts: &Facts) -> Result<bool, Serve
     // A column that is named twice counts once, in its first place and with its last direction.
     let mut columns: Vec<(usize, bool)> = Vec::new();
     for (name, descending) in &select.order_by {
-        let index = table
-            .column_index(name)
-            .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
+        let index = table.column_index(name).ok_or_else(|| invalid(show::undefined_column(table, name)))?;
         match columns.iter_mut().find(|(present, _)| *present == index) {
             Some(present) => present.1 = *descending,
             None => columns.push((index, *descending)),
@@ -465,9 +463,7 @@ fn grouping(table: &Table, select: &Select, facts: &Facts) -> Result<Option<usiz
             }
             _ => return Err(not_modelled("GROUP BY a function")),
         };
-        let index = table
-            .column_index(name)
-            .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))?;
+        let index = table.column_index(name).ok_or_else(|| invalid(show::undefined_column(table, name)))?;
         if index >= key_len {
             return Err(invalid(format!(
                 "Group by is currently only supported on the columns of the PRIMARY KEY, got {name}"

@@ -127,9 +127,7 @@ pub(super) fn named_columns(selector: &Selector) -> Vec<&str> {
 
 fn column(checker: &Checker<'_>, name: &str) -> Result<usize, ServerError> {
     let table = checker.table;
-    table
-        .column_index(name)
-        .ok_or_else(|| invalid(format!("Undefined column name {name} in table {}", table.full_name())))
+    table.column_index(name).ok_or_else(|| invalid(show::undefined_column(table, name)))
 }
 
 /// The column of which a selector takes a part.

@@ -67,7 +67,7 @@ impl Checker<'_> {
             Term::Null => Expr::Const(None),
             Term::Marker(index) => self.marker(*index, receiver),
             Term::Column(column) => {
-                return Err(invalid(format!("Undefined column name {column} in table {}", self.table.full_name())));
+                return Err(invalid(show::undefined_column(self.table, column)));
             }
             Term::Cast(type_name, inner) => {
                 let cast = self.resolve_type(type_name)?;
