@@ -165,6 +165,11 @@ fn check_factor(factor: &str) -> Result<(), ServerError> {
     }
 }
 
+/// Gives a table the properties that are named.
+///
+/// # Errors
+///
+/// As Cassandra: unknown names, values that are none, numbers out of bounds.
 pub fn table_properties(table: &mut Table, properties: &Properties) -> Result<(), ServerError> {
     let mut known: Vec<&str> = options::DEFAULTS.iter().map(|(name, _)| *name).collect();
     known.push("id");
@@ -181,15 +186,22 @@ pub fn table_properties(table: &mut Table, properties: &Properties) -> Result<()
             }
         }
     }
-    let named = |option: &str| properties.iter().any(|(name, _)| name == option);
-    if named("compaction") && !named("bloom_filter_fp_chance") {
-        let is_leveled = table.options.get("compaction").is_some_and(|c| c.contains("LeveledCompactionStrategy"));
-        let is_default = table.options.get("bloom_filter_fp_chance").is_some_and(|c| c == "0.01");
-        if is_leveled && is_default {
-            table.options.insert("bloom_filter_fp_chance".to_owned(), "0.1".to_owned());
-        }
-    }
     check_numbers(table)
+}
+
+/// Gives a new table its properties: what is left out may depend on the others, which it does not when one is altered.
+///
+/// # Errors
+///
+/// See [`table_properties`].
+pub fn first_table_properties(table: &mut Table, properties: &Properties) -> Result<(), ServerError> {
+    let names_chance = properties.iter().any(|(name, _)| name == "bloom_filter_fp_chance");
+    table_properties(table, properties)?;
+    let is_leveled = table.options.get("compaction").is_some_and(|c| c.contains("LeveledCompactionStrategy"));
+    if is_leveled && !names_chance {
+        table.options.insert("bloom_filter_fp_chance".to_owned(), "0.1".to_owned());
+    }
+    Ok(())
 }
 
 /// The value of a table's property, in the notation of DESCRIBE.

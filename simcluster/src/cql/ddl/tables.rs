@@ -1,6 +1,6 @@
 //! CREATE and DROP TABLE.
 
-use super::properties::table_properties;
+use super::properties::first_table_properties;
 use super::{Change, Changes, event, invalid, resolve_type};
 use crate::cql::ast::{ColumnDefinition, Ddl, Name, Properties};
 use crate::cql::java::hash_order;
@@ -142,7 +142,7 @@ impl TableDefinition<'_> {
         if counters > 0 && counters < others {
             return Err(invalid("Cannot mix counter and non counter columns in the same table"));
         }
-        table_properties(&mut table, self.properties)?;
+        first_table_properties(&mut table, self.properties)?;
         table.arrange();
         if counters > 0 && table.options.get("default_time_to_live").is_some_and(|ttl| ttl != "0") {
             return Err(invalid("Cannot set default_time_to_live on a table with counters"));
