@@ -1,7 +1,7 @@
 //! Schema metadata: what the driver knows, tells and describes, against what the server says.
 
 use super::{Needs, Outcome, Stage, subject};
-use helenus::topology::{KeyspaceFilter, ObjectChange, SchemaChange};
+use helenus::topology::{ColumnMetadata, KeyspaceFilter, ObjectChange, SchemaChange};
 use helenus::{Consistency, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +11,7 @@ subject! { "metadata";
     objects_are_described_as_the_server_describes_them: Needs::PLAIN.since(5, 0),
     a_keyspace_created_again_from_its_description_is_the_same: Needs::PLAIN,
     functions_and_aggregates_are_described_and_created_again: Needs::PLAIN.since(5, 0),
+    views_are_known_with_what_they_are_made_from_and_described: Needs::PLAIN.since(5, 0),
     every_table_of_the_server_itself_is_known: Needs::PLAIN,
     virtual_tables_are_described_as_the_server_describes_them: Needs::PLAIN.since(5, 0),
     changes_by_another_session_are_seen_and_told,
@@ -122,6 +123,44 @@ async fn functions_and_aggregates_are_described_and_created_again(stage: Stage) 
     let cluster = session.cluster();
     let left = cluster.keyspace(keyspace).ok_or("the keyspace is gone")?;
     assert_eq!((left.functions.len(), left.aggregates.len()), (2, 1));
+    Ok(())
+}
+
+async fn views_are_known_with_what_they_are_made_from_and_described(stage: Stage) -> Outcome {
+    let session = stage.session().await?;
+    let keyspace = stage.keyspace();
+    let create_view = "CREATE MATERIALIZED VIEW by_score AS SELECT * FROM games WHERE score IS NOT NULL AND id IS NOT \
+                       NULL AND \"Turn\" > 0 PRIMARY KEY (score, id, \"Turn\") WITH CLUSTERING ORDER BY (id DESC, \
+                       \"Turn\" ASC) AND comment = 'it''s best'";
+    session.query("CREATE TABLE games (id int, \"Turn\" int, score int, PRIMARY KEY (id, \"Turn\"))").execute().await?;
+    let created = session.query(create_view).execute().await?;
+    assert_eq!(created.warnings().len(), 1, "views are experimental");
+
+    let cluster = session.cluster();
+    let known = cluster.keyspace(keyspace).ok_or("the keyspace is not known")?;
+    assert!(!known.tables.contains_key("by_score"));
+    let view = known.views.get("by_score").ok_or("the view is not known")?;
+    assert_eq!((&*view.base_table, view.includes_all_columns), ("games", true));
+    assert_eq!(view.where_clause, "score IS NOT NULL AND id IS NOT NULL AND \"Turn\" > 0");
+    let names = |columns: Vec<&ColumnMetadata>| -> Vec<(String, bool)> {
+        columns.iter().map(|column| (column.name.to_string(), column.is_descending)).collect()
+    };
+    assert_eq!(names(view.table.partition_key().collect()), [("score".to_owned(), false)]);
+    let clustering = names(view.table.clustering_columns().collect());
+    assert_eq!(clustering, [("id".to_owned(), true), ("Turn".to_owned(), false)]);
+    assert_eq!([view.describe()][..], server_describes(&session, "MATERIALIZED VIEW by_score").await?);
+    assert_eq!(known.statements(), server_describes(&session, &format!("KEYSPACE {keyspace}")).await?);
+
+    session.query("ALTER TABLE games ADD player text").execute().await?;
+    session.query("ALTER TABLE games RENAME id TO game").execute().await?;
+    session.refresh_schema().await?;
+    let cluster = session.cluster();
+    let view = cluster.keyspace(keyspace).and_then(|known| known.views.get("by_score")).ok_or("the view is gone")?;
+    assert!(view.table.column("player").is_some(), "a view of all columns has the new one");
+    assert_eq!(view.where_clause, "score IS NOT NULL AND game IS NOT NULL AND \"Turn\" > 0");
+
+    session.query("DROP MATERIALIZED VIEW by_score").execute().await?;
+    assert!(session.cluster().keyspace(keyspace).is_some_and(|known| known.views.is_empty()));
     Ok(())
 }
 

@@ -330,6 +330,16 @@ pub enum Ddl {
     },
     CreateFunction(Box<CreateFunction>),
     CreateAggregate(Box<CreateAggregate>),
+    CreateView(Box<CreateView>),
+    AlterView {
+        name: Name,
+        if_exists: bool,
+        properties: Properties,
+    },
+    DropView {
+        name: Name,
+        if_exists: bool,
+    },
     DropFunction {
         name: Name,
         /// The types of the arguments, if the text names them.
@@ -337,6 +347,24 @@ pub enum Ddl {
         if_exists: bool,
         is_aggregate: bool,
     },
+}
+
+/// CREATE MATERIALIZED VIEW.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateView {
+    pub name: Name,
+    pub if_not_exists: bool,
+    pub base: Name,
+    /// Selectors with aliases; `None` is `*`.
+    pub selectors: Option<Vec<(Selector, Option<String>)>>,
+    pub relations: Vec<Relation>,
+    /// Whether there are bind markers, which are forbidden.
+    pub has_markers: bool,
+    pub partition_key: Vec<String>,
+    pub clustering: Vec<String>,
+    /// Column and whether descending.
+    pub order: Vec<(String, bool)>,
+    pub properties: Properties,
 }
 
 /// CREATE FUNCTION.

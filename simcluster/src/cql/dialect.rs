@@ -81,6 +81,11 @@ pub fn check(statement: &Statement, dialect: Dialect) -> Result<(), ServerError>
             check_leniency(*if_exists || is_lenient, dialect)?;
             check_columns(columns, dialect)
         }
+        Ddl::CreateView(create) => check_properties(&create.properties, dialect),
+        Ddl::AlterView { if_exists, properties, .. } => {
+            check_leniency(*if_exists, dialect)?;
+            check_properties(properties, dialect)
+        }
         Ddl::AlterKeyspace { if_exists, .. } | Ddl::AlterType { if_exists, .. } => check_leniency(*if_exists, dialect),
         Ddl::CreateType { fields, .. } if fields.iter().any(|(_, field)| has_vector(field)) => refuse_vectors(dialect),
         Ddl::CreateIndex { custom_class: Some(_), .. } if dialect < Dialect::V50 => {

@@ -32,6 +32,7 @@ mod tests;
 
 pub use ddl::SchemaStatement;
 pub use describe::{ClusterFacts, DescribeCluster};
+pub use java::string_hash_order;
 pub use prepare::{bind_batch, prepare};
 pub use read::ReadExecution;
 pub use row::{row_deletion, row_mutation};

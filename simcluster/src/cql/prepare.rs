@@ -4,13 +4,14 @@ use super::ast::{Ddl, Describe, Modification, Name, Statement, Using};
 use super::ddl::no_keyspace;
 use super::expr::{Env, Expr};
 use super::modify::{self, ModificationPlan};
-use super::parser::{Parsed, parse_remembered};
+use super::parser::{Parsed, not_modelled, parse_remembered};
 use super::relations;
 use super::select::{self, SelectPlan};
 use super::terms::Checker;
 use super::write::check_batch;
 use super::{Action, Answer, BatchType, BindOptions, Bound, Prepared, SchemaStatement, describe, dialect, write};
 use crate::protocol::{ColumnSpec, ServerError};
+use crate::schema::views::View;
 use crate::schema::{Schema, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -60,9 +61,17 @@ pub fn prepare(schema: &Schema, keyspace: Option<&str>, text: &str) -> Result<Pr
         checked: Checked::Use(String::new()),
     };
     let check_modification = |markers: &mut Vec<Option<ColumnSpec>>, modification: &Modification| {
-        let table = find_table(schema, keyspace, &modification.table)?;
+        let view = find_view(schema, keyspace, &modification.table);
+        let table = match view {
+            Some(view) => view.table.clone(),
+            None => find_table(schema, keyspace, &modification.table)?,
+        };
         let mut checker = Checker { schema, table: &table, names, markers };
-        modify::check(&mut checker, &table, modification).map(Arc::new)
+        let plan = modify::check(&mut checker, &table, modification)?;
+        if view.is_some() {
+            return Err(invalid("Cannot directly modify a materialized view"));
+        }
+        Ok(Arc::new(plan))
     };
     prepared.checked = match statement {
         Statement::Select(select) => {
@@ -107,7 +116,9 @@ pub fn prepare(schema: &Schema, keyspace: Option<&str>, text: &str) -> Result<Pr
         }
         Statement::Truncate(name) => {
             prepared.is_fully_qualified = name.keyspace.is_some();
-            find_table(schema, keyspace, name)?;
+            if find_view(schema, keyspace, name).is_none() {
+                find_table(schema, keyspace, name)?;
+            }
             Checked::Truncate(name.clone())
         }
         Statement::Ddl(ddl) => {
@@ -135,7 +146,10 @@ fn needs_keyspace(ddl: &Ddl) -> bool {
         | Ddl::AlterType { name, .. }
         | Ddl::DropType { name, .. }
         | Ddl::DropIndex { name, .. }
+        | Ddl::AlterView { name, .. }
+        | Ddl::DropView { name, .. }
         | Ddl::DropFunction { name, .. } => name.keyspace.is_none(),
+        Ddl::CreateView(create) => create.name.keyspace.is_none(),
         Ddl::CreateFunction(create) => create.name.keyspace.is_none(),
         Ddl::CreateAggregate(create) => create.name.keyspace.is_none(),
         Ddl::CreateIndex { table, .. } => table.keyspace.is_none(),
@@ -164,7 +178,14 @@ fn batch_timestamp(
 fn find_table(schema: &Schema, keyspace: Option<&str>, name: &Name) -> Result<Arc<Table>, ServerError> {
     let keyspace = name.keyspace.as_deref().or(keyspace).ok_or_else(no_keyspace)?;
     let found = schema.keyspaces.get(keyspace).ok_or_else(|| invalid(format!("keyspace {keyspace} does not exist")))?;
+    if found.views.contains_key(&name.name) {
+        return Err(not_modelled("reading a materialized view"));
+    }
     found.tables.get(&name.name).cloned().ok_or_else(|| invalid(format!("table {} does not exist", name.name)))
+}
+
+fn find_view<'a>(schema: &'a Schema, keyspace: Option<&str>, name: &Name) -> Option<&'a Arc<View>> {
+    schema.keyspaces.get(name.keyspace.as_deref().or(keyspace)?)?.views.get(&name.name)
 }
 
 impl Prepared {
@@ -215,6 +236,11 @@ impl Prepared {
             }
             Checked::Use(name) => Action::Answer(Answer::SetKeyspace(name.clone())),
             Checked::Truncate(name) => {
+                if find_view(schema, self.keyspace.as_deref(), name).is_some() {
+                    return Err(invalid(
+                        "Cannot TRUNCATE materialized view directly; must truncate base table instead",
+                    ));
+                }
                 let table = find_table(schema, self.keyspace.as_deref(), name)?;
                 Action::Truncate { keyspace: table.keyspace.clone(), table: table.id }
             }

@@ -3,9 +3,11 @@
 mod catalog;
 mod dropped;
 mod functions;
+mod views;
 
 pub use catalog::{is_system, system_schema, system_schema_of};
 pub use functions::{aggregate_rows, function_rows};
+pub use views::view_rows;
 
 use super::row::{RowView, row_mutation};
 use super::{ddl, parser};
@@ -63,6 +65,7 @@ pub fn schema_from_rows(store: &Store, system: &Schema, unix_seconds: i64) -> Sc
                 replication: row.text_map("replication"),
                 durable_writes: row.get("durable_writes").is_none_or(|b| b[..] == [1]),
                 tables: BTreeMap::new(),
+                views: BTreeMap::new(),
                 types: BTreeMap::new(),
                 functions: BTreeMap::new(),
                 aggregates: BTreeMap::new(),
@@ -107,6 +110,7 @@ pub fn schema_from_rows(store: &Store, system: &Schema, unix_seconds: i64) -> Sc
         table.arrange();
         keyspace.tables.insert(name, Arc::new(table));
     }
+    views::read(&mut rows, &columns, &mut keyspaces);
     let digest: [u8; 16] = rows.digest.finalize().into();
     schema.keyspaces.extend(keyspaces.into_iter().map(|(name, keyspace)| (name, Arc::new(keyspace))));
     schema.version = uuid::Builder::from_md5_bytes(digest).into_uuid();
@@ -205,15 +209,20 @@ fn table_cells(table: &Table) -> Vec<(&'static str, Value)> {
     if table.is_counter {
         flags.push(text("counter"));
     }
-    let double = |value: f64| Some(Bytes::copy_from_slice(&value.to_be_bytes()));
     let mut cells = vec![
         ("keyspace_name", text(&table.keyspace)),
         ("table_name", text(&table.name)),
         ("id", Some(Bytes::copy_from_slice(table.id.as_bytes()))),
         ("flags", Some(codec::join_collection(flags.len(), &flags))),
-        ("dclocal_read_repair_chance", double(0.0)),
-        ("read_repair_chance", double(0.0)),
     ];
+    cells.extend(option_cells(table));
+    cells
+}
+
+/// What tables and views have in common.
+fn option_cells(table: &Table) -> Vec<(&'static str, Value)> {
+    let double = |value: f64| Some(Bytes::copy_from_slice(&value.to_be_bytes()));
+    let mut cells = vec![("dclocal_read_repair_chance", double(0.0)), ("read_repair_chance", double(0.0))];
     for (name, default) in options::DEFAULTS {
         let shown = table.options.get(*name).map_or(*default, String::as_str);
         let value = match *name {

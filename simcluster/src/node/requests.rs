@@ -274,7 +274,9 @@ impl Node {
                 if let Some(trace) = &mut pending.trace {
                     trace.note(now, "Changing the schema");
                 }
-                self.change_schema(now, &statement, outputs)
+                let outcome = self.change_schema(now, &statement, outputs);
+                let warnings = if outcome.is_ok() { statement.warnings() } else { Vec::new() };
+                return self.finish(now, pending, outcome, warnings, outputs);
             }
             Action::DescribeCluster(describe) => Ok(Answer::Rows(self.describe_cluster(&describe))),
             Action::Read(read) if result_keyspace.is_some_and(|keyspace| is_local(&self.schema, keyspace)) => {

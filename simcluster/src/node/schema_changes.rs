@@ -34,13 +34,17 @@ impl Node {
             return Ok(Answer::Void);
         };
         let new = self.apply_schema(now, &mutations);
-        // A type that changes, changes the types and tables that are made of it, and with a keyspace all that is in it
-        // goes; clients are told of each.
-        let events = if matches!((event.change, event.target), ("UPDATED", "TYPE") | ("DROPPED", "KEYSPACE")) {
-            diff(&self.schema, &new)
-        } else {
-            vec![event.clone()]
+        // A type that changes, changes the types and tables that are made of it, a table its views, and with a keyspace
+        // all that is in it goes; clients are told of each.
+        let changes_more = match (event.change, event.target) {
+            ("UPDATED", "TYPE") | ("DROPPED", "KEYSPACE") => true,
+            ("UPDATED", "TABLE") => new
+                .keyspaces
+                .get(&event.keyspace)
+                .is_some_and(|keyspace| keyspace.views.values().any(|view| view.base_name == event.name)),
+            _ => false,
         };
+        let events = if changes_more { diff(&self.schema, &new) } else { vec![event.clone()] };
         self.adopt_schema(now, new, &events, outputs);
         for to in self.members.live_peers(self.config.id) {
             outputs.push(Output::ToPeer { to, message: PeerMessage::SchemaPush(mutations.clone()) });

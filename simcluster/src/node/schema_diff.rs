@@ -1,7 +1,9 @@
 //! What changed between two schemas, as the events that tell clients of it.
 
+use crate::cql::string_hash_order;
 use crate::protocol::SchemaChangeEvent;
 use crate::schema::functions::Signature;
+use crate::schema::views::View;
 use crate::schema::{Keyspace, Schema, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ fn drop_keyspace(old: &Keyspace, events: &mut Vec<SchemaChangeEvent>) {
     let empty = BTreeMap::new();
     diff_functions(&old.aggregates, &BTreeMap::new(), "AGGREGATE", name, events);
     diff_functions(&old.functions, &BTreeMap::new(), "FUNCTION", name, events);
+    diff_views(old, &Keyspace::empty(name), events);
     diff_maps(&old.tables, &empty, is_same_table, "TABLE", name, events);
     diff_maps(&old.types, &BTreeMap::new(), |a, b| a == b, "TYPE", name, events);
     events.push(event("DROPPED", "KEYSPACE", name, ""));
@@ -50,6 +53,16 @@ fn diff_keyspace(old: &Keyspace, new: &Keyspace, events: &mut Vec<SchemaChangeEv
     diff_functions(&old.functions, &new.functions, "FUNCTION", keyspace, events);
     diff_functions(&old.aggregates, &new.aggregates, "AGGREGATE", keyspace, events);
     diff_maps(&old.tables, &new.tables, is_same_table, "TABLE", keyspace, events);
+    diff_views(old, new, events);
+}
+
+/// Clients are told of views as of tables, in the order of a hash map.
+fn diff_views(old: &Keyspace, new: &Keyspace, events: &mut Vec<SchemaChangeEvent>) {
+    let start = events.len();
+    diff_maps(&old.views, &new.views, is_same_view, "TABLE", &new.name, events);
+    let told = events.split_off(start);
+    let order = string_hash_order(told.iter().map(|event| event.name.as_str()));
+    events.extend(order.into_iter().map(|place| told[place].clone()));
 }
 
 fn diff_maps<T>(
@@ -106,6 +119,13 @@ fn is_same_table(a: &Table, b: &Table) -> bool {
         && a.indexes == b.indexes
 }
 
+fn is_same_view(a: &View, b: &View) -> bool {
+    is_same_table(&a.table, &b.table)
+        && a.base_id == b.base_id
+        && a.includes_all == b.includes_all
+        && a.where_clause == b.where_clause
+}
+
 fn event(change: &'static str, target: &'static str, keyspace: &str, name: &str) -> SchemaChangeEvent {
     SchemaChangeEvent { change, target, keyspace: keyspace.to_owned(), name: name.to_owned(), arguments: Vec::new() }
 }
@@ -156,6 +176,34 @@ mod tests {
         assert_eq!(told(&empty, &full), ["CREATED KEYSPACE ", "CREATED TABLE a", "CREATED TABLE b"]);
         assert_eq!(told(&full, &empty), ["DROPPED TABLE a", "DROPPED TABLE b", "DROPPED KEYSPACE "]);
         assert!(told(&full, &full.clone()).is_empty());
+    }
+
+    #[test]
+    fn views_come_after_tables_in_the_order_of_a_hash_map_and_go_before_them() {
+        let view = |name: &str| {
+            let base = table(1);
+            let view = View {
+                table: Arc::new(Table::empty("k", name)),
+                base_id: base.id,
+                base_name: base.name.clone(),
+                includes_all: true,
+                where_clause: String::new(),
+            };
+            (name.to_owned(), Arc::new(view))
+        };
+        let mut full = schema(&[("t", table(1))], true);
+        if let Some(keyspace) = full.keyspaces.get_mut("k") {
+            Arc::make_mut(keyspace).views = [view("v1"), view("x")].into();
+        }
+        let empty = Schema::default();
+        assert_eq!(
+            told(&empty, &full),
+            ["CREATED KEYSPACE ", "CREATED TABLE t", "CREATED TABLE x", "CREATED TABLE v1"]
+        );
+        assert_eq!(
+            told(&full, &empty),
+            ["DROPPED TABLE x", "DROPPED TABLE v1", "DROPPED TABLE t", "DROPPED KEYSPACE "]
+        );
     }
 
     #[test]

@@ -5,12 +5,14 @@
 
 pub mod functions;
 pub mod options;
+pub mod views;
 
 use crate::types::{CqlType, UserType};
 use functions::{Aggregate, Function, Signature};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
+use views::View;
 
 /// All keyspaces a node knows, and the version that a client sees as `schema_version`.
 #[derive(Clone, Debug, Default)]
@@ -60,6 +62,8 @@ pub struct Keyspace {
     pub durable_writes: bool,
     /// Tables by unquoted name.
     pub tables: BTreeMap<String, Arc<Table>>,
+    /// Materialized views by unquoted name.
+    pub views: BTreeMap<String, Arc<View>>,
     /// User-defined types by unquoted name.
     pub types: BTreeMap<String, Arc<UserType>>,
     /// User-defined functions.
@@ -79,11 +83,17 @@ impl Keyspace {
             replication: BTreeMap::new(),
             durable_writes: true,
             tables: BTreeMap::new(),
+            views: BTreeMap::new(),
             types: BTreeMap::new(),
             functions: BTreeMap::new(),
             aggregates: BTreeMap::new(),
             is_virtual: false,
         }
+    }
+
+    /// The views of a table.
+    pub fn views_of<'a>(&'a self, table: &'a Table) -> impl Iterator<Item = &'a Arc<View>> {
+        self.views.values().filter(|view| view.is_of(table))
     }
 
     /// Whether it has a function or an aggregate of that name, whatever its arguments.

@@ -442,6 +442,7 @@ fn schema(options: &[(&str, &str)]) -> Schema {
             ("t".to_owned(), Arc::new(table("t", 1, "v", CqlType::Int))),
             ("c".to_owned(), Arc::new(table("c", 2, "n", CqlType::Counter))),
         ]),
+        views: BTreeMap::new(),
         types: BTreeMap::new(),
         functions: BTreeMap::new(),
         aggregates: BTreeMap::new(),

@@ -18,8 +18,12 @@ impl Change<'_> {
         };
         let keyspace_name = self.keyspace_of(table)?;
         let keyspace = self.existing_keyspace(keyspace_name)?;
-        let found =
-            keyspace.tables.get(&table.name).ok_or_else(|| invalid(format!("Table '{}' doesn't exist", table.name)))?;
+        let view = keyspace.views.get(&table.name).map(|view| &view.table);
+        let found = keyspace
+            .tables
+            .get(&table.name)
+            .or(view)
+            .ok_or_else(|| invalid(format!("Table '{}' doesn't exist", table.name)))?;
         let is_taken = |name: &String| keyspace.tables.values().any(|t| t.indexes.contains_key(name));
         if let Some(name) = name.as_ref().filter(|name| is_taken(name)) {
             if *if_not_exists {
@@ -29,6 +33,9 @@ impl Change<'_> {
         }
         if found.is_counter {
             return Err(invalid("Secondary indexes on counter tables aren't supported"));
+        }
+        if view.is_some() {
+            return Err(invalid("Secondary indexes on materialized views aren't supported"));
         }
         if column_name.is_empty() {
             return Err(invalid(match custom_class {

@@ -37,6 +37,7 @@ impl Change<'_> {
             replication: BTreeMap::new(),
             durable_writes: true,
             tables: BTreeMap::new(),
+            views: BTreeMap::new(),
             types: BTreeMap::new(),
             functions: BTreeMap::new(),
             aggregates: BTreeMap::new(),
@@ -90,14 +91,23 @@ impl Change<'_> {
             return Ok(None);
         }
         self.existing_keyspace(name)?;
-        let tables =
-            ["keyspaces", "tables", "columns", "types", "functions", "aggregates", "indexes", "dropped_columns"];
+        let tables = [
+            "keyspaces",
+            "tables",
+            "columns",
+            "types",
+            "functions",
+            "aggregates",
+            "indexes",
+            "dropped_columns",
+            "views",
+        ];
         let rows = tables.iter().filter_map(|table| self.deletion(table, &[("keyspace_name", name)])).collect();
         Ok(Some((rows, event("DROPPED", "KEYSPACE", name, ""))))
     }
 }
 
 /// Keyspaces of the node itself; the others of the system exist like a user's.
-fn is_local_system(name: &str) -> bool {
+pub(super) fn is_local_system(name: &str) -> bool {
     is_system(name) && !matches!(name, "system_auth" | "system_distributed" | "system_traces")
 }

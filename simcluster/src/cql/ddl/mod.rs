@@ -10,6 +10,7 @@ mod properties;
 mod table_changes;
 mod tables;
 mod types;
+mod views;
 
 pub use indexes::index_column;
 pub use tables::TableDefinition;
@@ -69,6 +70,9 @@ impl SchemaStatement {
             Ddl::DropIndex { name, if_exists } => change.drop_index(name, *if_exists),
             Ddl::CreateFunction(create) => change.create_function(create),
             Ddl::CreateAggregate(create) => change.create_aggregate(create),
+            Ddl::CreateView(create) => change.create_view(create),
+            Ddl::AlterView { name, if_exists, properties } => change.alter_view(name, *if_exists, properties),
+            Ddl::DropView { name, if_exists } => change.drop_view(name, *if_exists),
             Ddl::DropFunction { name, arguments, if_exists, is_aggregate } => {
                 change.drop_function(name, arguments.as_deref(), *if_exists, *is_aggregate)
             }
@@ -77,6 +81,15 @@ impl SchemaStatement {
 }
 
 impl SchemaStatement {
+    /// What the client is warned of, whether or not there was anything to do.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        match &self.ddl {
+            Ddl::CreateView(_) => vec![views::WARNING.to_owned()],
+            _ => Vec::new(),
+        }
+    }
+
     /// The change as the client that made it is answered: CREATE FUNCTION and CREATE AGGREGATE name the types of the
     /// arguments as they were written, events as they were understood.
     #[must_use]

@@ -1,7 +1,7 @@
 //! ALTER TABLE.
 
 use super::properties::table_properties;
-use super::{Change, Changes, event, index_column, invalid, resolve_type};
+use super::{Change, Changes, event, index_column, invalid, resolve_type, views};
 use crate::cql::ast::{Name, Properties, TableChange};
 use crate::cql::show;
 use crate::protocol::ServerError;
@@ -18,6 +18,7 @@ impl Change<'_> {
         what: &TableChange,
     ) -> Result<Option<Changes>, ServerError> {
         let keyspace_name = self.keyspace_of(name)?;
+        self.check_no_view(name, "ALTER TABLE", "; use ALTER MATERIALIZED VIEW instead")?;
         let found = self.schema.table(keyspace_name, &name.name);
         let (Some(table), Some(keyspace)) = (found, self.schema.keyspaces.get(keyspace_name)) else {
             if if_exists {
@@ -78,7 +79,12 @@ impl Change<'_> {
                 }
                 table.arrange();
             }
-            TableChange::With(properties) => change_properties(&mut table, properties)?,
+            TableChange::With(properties) => {
+                change_properties(&mut table, properties)?;
+                if self.has_views(&table) {
+                    views::check_grace(&table, "the base table of a materialized view")?;
+                }
+            }
         }
         if self.schema.table(keyspace_name, &name.name).is_some_and(|before| {
             before.columns == table.columns && before.options == table.options && before.dropped == table.dropped
@@ -86,6 +92,7 @@ impl Change<'_> {
             return Ok(None);
         }
         rows.extend(self.table_rows(&table));
+        rows.extend(self.changes_of_views(keyspace, &table, what));
         Ok(Some((rows, event("UPDATED", "TABLE", keyspace_name, &name.name))))
     }
 
@@ -115,6 +122,12 @@ impl Change<'_> {
             return Err(invalid(format!(
                 "Cannot drop column {column} because it has dependent secondary indexes ({})",
                 indexes.join(", ")
+            )));
+        }
+        if self.has_views(table) {
+            return Err(invalid(format!(
+                "Cannot drop column {column} on base table {} with materialized views",
+                table.name
             )));
         }
         table.columns.retain(|c| c.name != column);

@@ -32,6 +32,10 @@ impl Change<'_> {
                 message: format!("Cannot add already existing table \"{}\" to keyspace \"{keyspace_name}\"", name.name),
             });
         }
+        if keyspace.views.contains_key(&name.name) {
+            // Cassandra fails with an internal error, and afterwards has both.
+            return Err(not_modelled("a table with the name of a materialized view"));
+        }
         if *compact {
             return Err(not_modelled("COMPACT STORAGE"));
         }
@@ -52,12 +56,14 @@ impl Change<'_> {
 
     pub(super) fn drop_table(&self, name: &Name, if_exists: bool) -> Result<Option<Changes>, ServerError> {
         let keyspace = self.keyspace_of(name)?;
-        if self.schema.table(keyspace, &name.name).is_none() {
+        self.check_no_view(name, "DROP TABLE", ". Please use DROP MATERIALIZED VIEW instead.")?;
+        let Some(table) = self.schema.table(keyspace, &name.name) else {
             if if_exists {
                 return Ok(None);
             }
             return Err(invalid(format!("Table '{keyspace}.{}' doesn't exist", name.name)));
-        }
+        };
+        self.check_no_views_of(table)?;
         let key = [("keyspace_name", keyspace), ("table_name", name.name.as_str())];
         let tables = ["tables", "columns", "indexes", "dropped_columns"];
         let rows = tables.iter().filter_map(|table| self.deletion(table, &key)).collect();

@@ -3,6 +3,7 @@
 use crate::cql::dialect::has_option;
 use crate::schema::functions::{Aggregate, Function, unfrozen};
 use crate::schema::options::{DEFAULTS, show_map, show_string};
+use crate::schema::views::View;
 use crate::schema::{Column, ColumnKind, Dialect, Index, Keyspace, Table};
 use crate::types::{UserType, quote_name};
 use std::collections::BTreeMap;
@@ -74,10 +75,31 @@ pub(super) fn table(table: &Table, is_virtual: bool, with_internals: bool, diale
     let statement = format!(
         "{create} {name} (\n{}\n) WITH {};",
         definitions(table, with_internals),
-        properties(table, is_virtual, with_internals, dialect)
+        properties(table, with_internals, |option| {
+            if is_virtual { option == "comment" } else { has_option(dialect, option) }
+        })
     );
     let statement = if with_internals { statement + &drops(table) } else { statement };
     if is_virtual { not_to_be_recreated("Table", "table", &name, &statement) } else { statement }
+}
+
+/// `CREATE MATERIALIZED VIEW` with all options but the one that views cannot have.
+pub(super) fn view(view: &View, with_internals: bool, dialect: Dialect) -> String {
+    let table = &view.table;
+    let selected = if view.includes_all {
+        "*".to_owned()
+    } else {
+        table.columns.iter().map(|column| quote_name(&column.name)).collect::<Vec<_>>().join(", ")
+    };
+    let shown =
+        properties(table, with_internals, |option| option != "default_time_to_live" && has_option(dialect, option));
+    format!(
+        "CREATE MATERIALIZED VIEW {} AS\n    SELECT {selected}\n    FROM {}\n    WHERE {}\n    {}\n WITH {shown};",
+        qualified(&table.keyspace, &table.name),
+        qualified(&table.keyspace, &view.base_name),
+        view.where_clause,
+        primary_key(table),
+    )
 }
 
 /// `CREATE INDEX` or `CREATE CUSTOM INDEX`.
@@ -138,14 +160,18 @@ fn definitions(table: &Table, with_internals: bool) -> String {
         lines.push(format!("    {} {}{end}", quote_name(name), column.cql_type));
     }
     if !is_simple_key {
-        let names = |columns: &[Column]| columns.iter().map(|column| quote_name(&column.name)).collect::<Vec<_>>();
-        let partition_key = names(table.partition_key()).join(", ");
-        let first = if table.partition_key_len > 1 { format!("({partition_key})") } else { partition_key };
-        let mut parts = vec![first];
-        parts.extend(names(table.clustering()));
-        lines.push(format!("    PRIMARY KEY ({})", parts.join(", ")));
+        lines.push(format!("    {}", primary_key(table)));
     }
     lines.join(",\n")
+}
+
+fn primary_key(table: &Table) -> String {
+    let names = |columns: &[Column]| columns.iter().map(|column| quote_name(&column.name)).collect::<Vec<_>>();
+    let partition_key = names(table.partition_key()).join(", ");
+    let first = if table.partition_key_len > 1 { format!("({partition_key})") } else { partition_key };
+    let mut parts = vec![first];
+    parts.extend(names(table.clustering()));
+    format!("PRIMARY KEY ({})", parts.join(", "))
 }
 
 /// The statements that drop columns again, at the time at which it was done, and add those that were added again.
@@ -164,7 +190,7 @@ fn drops(table: &Table) -> String {
     statements
 }
 
-fn properties(table: &Table, is_virtual: bool, with_internals: bool, dialect: Dialect) -> String {
+fn properties(table: &Table, with_internals: bool, is_shown: impl Fn(&str) -> bool) -> String {
     let mut properties = Vec::new();
     if with_internals {
         properties.push(format!("ID = {}", table.id));
@@ -176,7 +202,6 @@ fn properties(table: &Table, is_virtual: bool, with_internals: bool, dialect: Di
         let orders: Vec<_> = table.clustering().iter().map(order).collect();
         properties.push(format!("CLUSTERING ORDER BY ({})", orders.join(", ")));
     }
-    let is_shown = |option: &str| if is_virtual { option == "comment" } else { has_option(dialect, option) };
     for (option, default) in DEFAULTS.iter().filter(|(option, _)| is_shown(option)) {
         let value = table.options.get(*option).map_or(*default, String::as_str);
         properties.push(format!("{option} = {value}"));

@@ -1,8 +1,7 @@
 //! DESCRIBE: what a client is shown of the schema.
 //!
 //! Rows are `(keyspace_name, type, name)` and, where elements are described and not only listed, `create_statement`.
-//! Names are written as CQL needs them and ordered without regard to case. Materialized views are not modelled, so
-//! there never is one to describe. All texts are those of Apache Cassandra 5.0.
+//! Names are written as CQL needs them and ordered without regard to case. All texts are those of Apache Cassandra 5.0.
 
 mod create;
 #[cfg(test)]
@@ -14,6 +13,7 @@ use super::system::is_system;
 use super::{Action, Answer, BindOptions};
 use crate::protocol::{ColumnSpec, ResultRows, ServerError};
 use crate::schema::functions::{Aggregate, Function, unfrozen};
+use crate::schema::views::View;
 use crate::schema::{Dialect, Index, Keyspace, Schema, Table};
 use crate::types::{CqlType, UserType, Value, codec, quote_name};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -113,7 +113,7 @@ pub(super) fn describe(
         Describe::Table(name) => (look.table(name)?, false),
         Describe::Type(name) => (look.user_type(name)?, false),
         Describe::Index(name) => (look.index(name)?, false),
-        Describe::View(name) => return Err(look.missing(name, "Materialized view")),
+        Describe::View(name) => (look.view(name)?, false),
         Describe::Function(name) => (look.overloads(name, "User defined function", functions)?, false),
         Describe::Aggregate(name) => (look.overloads(name, "User defined aggregate", aggregates)?, false),
         Describe::Anything(name) => (look.anything(name)?, false),
@@ -198,6 +198,12 @@ impl<'a> Look<'a> {
             .ok_or_else(|| invalid(format!("Table '{}' not found in keyspace '{}'", name.name, keyspace.name)))
     }
 
+    fn view(self, name: &Name) -> Result<Vec<Element<'a>>, ServerError> {
+        let keyspace = self.named(name.keyspace.as_deref())?;
+        let found = keyspace.views.get(&name.name).ok_or_else(|| self.missing(name, "Materialized view"))?;
+        Ok(vec![Element::View(found)])
+    }
+
     fn user_type(self, name: &Name) -> Result<Vec<Element<'a>>, ServerError> {
         let keyspace = self.named(name.keyspace.as_deref())?;
         let found = keyspace.types.get(&name.name).ok_or_else(|| self.missing(name, "User defined type"))?;
@@ -220,7 +226,7 @@ impl<'a> Look<'a> {
         find_index(keyspace, &name.name).ok_or_else(|| self.missing(name, "Table for existing index"))
     }
 
-    /// A keyspace of that name, or else a table or index of the keyspace in use.
+    /// A keyspace of that name, or else a table, index or view of the keyspace in use.
     fn anything(self, name: &Name) -> Result<Vec<Element<'a>>, ServerError> {
         if name.keyspace.is_none() {
             if let Some(keyspace) = self.schema.keyspaces.get(&name.name) {
@@ -234,7 +240,9 @@ impl<'a> Look<'a> {
         if let Some(table) = keyspace.tables.get(&name.name) {
             return Ok(table_elements(keyspace, table));
         }
+        let view = || keyspace.views.get(&name.name).map(|view| vec![Element::View(view)]);
         find_index(keyspace, &name.name)
+            .or_else(view)
             .ok_or_else(|| invalid(format!("'{}' not found in keyspace '{}'", name.name, keyspace.name)))
     }
 
@@ -254,6 +262,7 @@ enum Element<'a> {
     Type(&'a UserType),
     Table { table: &'a Table, is_virtual: bool },
     Index { table: &'a Table, name: &'a str, index: &'a Index },
+    View(&'a View),
     Function(&'a Function),
     Aggregate(&'a Aggregate),
 }
@@ -265,6 +274,7 @@ impl Element<'_> {
             Self::Type(user_type) => (&user_type.keyspace, "type", user_type.name.as_str()),
             Self::Table { table, .. } => (&table.keyspace, "table", table.name.as_str()),
             Self::Index { table, name, .. } => (&table.keyspace, "index", name),
+            Self::View(view) => (&view.table.keyspace, "materialized_view", view.table.name.as_str()),
             Self::Function(function) => (&function.keyspace, "function", function.name.as_str()),
             Self::Aggregate(aggregate) => (&aggregate.keyspace, "aggregate", aggregate.name.as_str()),
         };
@@ -282,6 +292,7 @@ impl Element<'_> {
                 Self::Type(user_type) => create::user_type(user_type),
                 Self::Table { table, is_virtual } => create::table(table, is_virtual, with_internals, dialect),
                 Self::Index { table, name, index } => create::index(table, name, index),
+                Self::View(view) => create::view(view, with_internals, dialect),
                 Self::Function(function) => create::function(function),
                 Self::Aggregate(aggregate) => create::aggregate(aggregate),
             }));
@@ -328,12 +339,13 @@ fn table_element<'a>(keyspace: &Keyspace, table: &'a Table) -> Element<'a> {
     Element::Table { table, is_virtual: keyspace.is_virtual }
 }
 
-/// A table and its indexes.
-fn table_elements<'a>(keyspace: &Keyspace, table: &'a Table) -> Vec<Element<'a>> {
+/// A table, its indexes and its views.
+fn table_elements<'a>(keyspace: &'a Keyspace, table: &'a Table) -> Vec<Element<'a>> {
     let mut elements = vec![table_element(keyspace, table)];
     let mut indexes: Vec<(&String, &Index)> = table.indexes.iter().collect();
     indexes.sort_by_key(|(name, _)| name.to_lowercase());
     elements.extend(indexes.into_iter().map(|(name, index)| Element::Index { table, name, index }));
+    elements.extend(by_name(&keyspace.views).into_iter().filter(|view| view.is_of(table)).map(Element::View));
     elements
 }
 

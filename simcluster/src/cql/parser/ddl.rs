@@ -7,7 +7,7 @@ use crate::protocol::ServerError;
 use std::collections::BTreeMap;
 
 /// Kinds of object that Cassandra has and the simulated cluster has not.
-const NOT_MODELLED: &[&str] = &["materialized", "trigger", "role", "user", "identity"];
+const NOT_MODELLED: &[&str] = &["trigger", "role", "user", "identity"];
 
 impl Parser<'_> {
     pub(super) fn create(&mut self) -> Parse<Ddl> {
@@ -39,6 +39,7 @@ impl Parser<'_> {
                 self.expect_word("index")?;
                 self.create_index(custom)
             }
+            "materialized" => self.create_view(),
             "or" => {
                 self.next();
                 self.expect_word("replace")?;
@@ -65,17 +66,7 @@ impl Parser<'_> {
                 if !partition_key.is_empty() {
                     return Err(doubled_key(&name.name));
                 }
-                self.expect("(")?;
-                if self.eat("(") {
-                    partition_key = self.list(Self::name)?;
-                    self.expect(")")?;
-                } else {
-                    partition_key.push(self.name()?);
-                }
-                while self.eat(",") {
-                    clustering.push(self.name()?);
-                }
-                self.expect(")")?;
+                (partition_key, clustering) = self.primary_key()?;
             } else {
                 let column = self.column_definition()?;
                 if self.eat_word("primary") {
@@ -99,18 +90,7 @@ impl Parser<'_> {
                     self.expect_word("storage")?;
                     compact = true;
                 } else if self.is_word("clustering") && self.word_at(self.at + 1) == Some("order") {
-                    self.at += 2;
-                    self.expect_word("by")?;
-                    self.expect("(")?;
-                    order.extend(self.list(|p| {
-                        let column = p.name()?;
-                        let descending = p.eat_word("desc");
-                        if !descending {
-                            p.expect_word("asc")?;
-                        }
-                        Ok((column, descending))
-                    })?);
-                    self.expect(")")?;
+                    order.extend(self.clustering_order()?);
                 } else {
                     properties.push(self.property()?);
                 }
@@ -120,6 +100,41 @@ impl Parser<'_> {
             }
         }
         Ok(Ddl::CreateTable { name, if_not_exists, columns, partition_key, clustering, order, compact, properties })
+    }
+
+    /// What is in the parentheses of `PRIMARY KEY`: the partition key and the clustering columns.
+    pub(super) fn primary_key(&mut self) -> Parse<(Vec<String>, Vec<String>)> {
+        self.expect("(")?;
+        let partition_key = if self.eat("(") {
+            let columns = self.list(Self::name)?;
+            self.expect(")")?;
+            columns
+        } else {
+            vec![self.name()?]
+        };
+        let mut clustering = Vec::new();
+        while self.eat(",") {
+            clustering.push(self.name()?);
+        }
+        self.expect(")")?;
+        Ok((partition_key, clustering))
+    }
+
+    /// `CLUSTERING ORDER BY (…)`, once it is known to be that.
+    pub(super) fn clustering_order(&mut self) -> Parse<Vec<(String, bool)>> {
+        self.at += 2;
+        self.expect_word("by")?;
+        self.expect("(")?;
+        let order = self.list(|p| {
+            let column = p.name()?;
+            let descending = p.eat_word("desc");
+            if !descending {
+                p.expect_word("asc")?;
+            }
+            Ok((column, descending))
+        })?;
+        self.expect(")")?;
+        Ok(order)
     }
 
     fn column_definition(&mut self) -> Parse<ColumnDefinition> {
@@ -222,6 +237,7 @@ impl Parser<'_> {
                 };
                 Ok(Ddl::AlterType { name, if_exists, change })
             }
+            "materialized" => self.alter_view(),
             word if NOT_MODELLED.contains(&word) => Err(not_modelled(&format!("ALTER {}", word.to_ascii_uppercase()))),
             _ => Err(self.no_viable()),
         }
@@ -295,6 +311,9 @@ impl Parser<'_> {
         if NOT_MODELLED.contains(&word.as_str()) {
             return Err(not_modelled(&format!("DROP {}", word.to_ascii_uppercase())));
         }
+        if word == "materialized" {
+            return self.drop_view();
+        }
         if matches!(word.as_str(), "function" | "aggregate") {
             return self.drop_function();
         }
@@ -314,7 +333,7 @@ impl Parser<'_> {
         })
     }
 
-    fn properties(&mut self) -> Parse<Properties> {
+    pub(super) fn properties(&mut self) -> Parse<Properties> {
         let mut properties = vec![self.property()?];
         while self.eat_word("and") {
             properties.push(self.property()?);
@@ -322,7 +341,7 @@ impl Parser<'_> {
         Ok(properties)
     }
 
-    fn property(&mut self) -> Parse<(String, Property)> {
+    pub(super) fn property(&mut self) -> Parse<(String, Property)> {
         let start = self.at;
         let name = self.name()?;
         if !self.eat("=") {

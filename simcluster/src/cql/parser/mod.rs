@@ -8,6 +8,9 @@ mod functions;
 mod modify;
 mod select;
 mod term;
+mod views;
+
+pub use views::parse_relations;
 
 use super::ast::{Describe, Name, Statement, Term};
 use super::lexer::{Kind, Token, hidden, place, tokenize};
@@ -34,18 +37,7 @@ const DEPTH_MAX: usize = 64;
 ///
 /// [`ServerError::Syntax`], or [`ServerError::Invalid`] for what is not modelled.
 pub fn parse(text: &str) -> Result<Parsed, ServerError> {
-    let tokens = tokenize(text)?;
-    let mut parser = Parser {
-        text,
-        tokens,
-        at: 0,
-        depth: 0,
-        markers: Vec::new(),
-        in_assignment: false,
-        open_end: None,
-        seen: 0,
-        compared: 0,
-    };
+    let mut parser = Parser::new(text)?;
     let statement = parser.statement()?;
     let is_select = matches!(statement, Statement::Select(_));
     while parser.eat(";") {}
@@ -129,6 +121,22 @@ struct Parser<'a> {
     seen: usize,
     /// The same, for a look behind the value of a comparison, which it takes only where a clause may follow.
     compared: usize,
+}
+
+impl<'a> Parser<'a> {
+    fn new(text: &'a str) -> Parse<Self> {
+        Ok(Self {
+            text,
+            tokens: tokenize(text)?,
+            at: 0,
+            depth: 0,
+            markers: Vec::new(),
+            in_assignment: false,
+            open_end: None,
+            seen: 0,
+            compared: 0,
+        })
+    }
 }
 
 impl Parser<'_> {

@@ -70,7 +70,7 @@ impl Parser<'_> {
         Ok(Statement::Select(Box::new(select)))
     }
 
-    fn selector_with_alias(&mut self) -> Parse<(Selector, Option<String>)> {
+    pub(super) fn selector_with_alias(&mut self) -> Parse<(Selector, Option<String>)> {
         let start = self.at;
         let selector = self.selector()?;
         let goes_on = matches!(self.peek(), Kind::Symbol("," | "+" | "-" | "*" | "/" | "%") | Kind::End)

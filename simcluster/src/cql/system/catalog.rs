@@ -64,6 +64,7 @@ fn empty_keyspace((name, replication, is_virtual): &(&str, Options, bool)) -> (S
         replication: replication.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         durable_writes: true,
         tables: BTreeMap::new(),
+        views: BTreeMap::new(),
         types: BTreeMap::new(),
         functions: BTreeMap::new(),
         aggregates: BTreeMap::new(),
