@@ -282,7 +282,7 @@ impl Parser<'_> {
             return Ok(());
         }
         if self.eat("(") {
-            // Parentheses hold either a tuple of columns or relations of their own.
+            // Parentheses hold either a tuple of columns or one relation.
             let start = self.at;
             if let Ok(columns) = self.list(Self::name)
                 && self.eat(")")
@@ -297,12 +297,8 @@ impl Parser<'_> {
                 return Ok(());
             }
             self.at = start;
-            loop {
-                self.deeper(|p| p.relation(relations))?;
-                if !self.eat_word("and") {
-                    break;
-                }
-            }
+            self.deeper(|p| p.relation(relations))?;
+            self.seen = self.seen.max(self.compared);
             return self.expect(")");
         }
         let start = self.at;
