@@ -25,8 +25,8 @@ pub(super) struct SchemaContents {
 }
 
 thread_local! {
-    static SCHEMAS: Remembered<SchemaContents, Arc<Schema>> = const { Remembered::new(64) };
-    static STATEMENTS: Remembered<StatementKey, Arc<Prepared>> = const { Remembered::new(1_024) };
+    static SCHEMAS: Remembered<SchemaContents, Arc<Schema>> = const { Remembered::new(16) };
+    static STATEMENTS: Remembered<StatementKey, Arc<Prepared>> = const { Remembered::new(512) };
 }
 
 /// What a statement is checked against, the keyspace in use, and its text.
