@@ -209,11 +209,9 @@ impl CheckedIf {
     pub fn bind(&self, table: &Table, env: &Env<'_>) -> Result<Vec<BoundCondition>, ServerError> {
         let Self::Columns(conditions) = self else { return Ok(Vec::new()) };
         // Some comparisons fail when they are made; of several conditions it is chance which one is looked at first.
-        let only_if_alone = |error: ServerError| match &error {
-            ServerError::Invalid(message) if conditions.len() > 1 && fails_late(message) => {
-                not_modelled("which of several conditions is looked at first, where one of them fails")
-            }
-            _ => error,
+        let only_if_alone = |error: ServerError| match conditions.len() > 1 && fails_late(&error) {
+            true => not_modelled("which of several conditions is looked at first, where one of them fails"),
+            false => error,
         };
         conditions
             .iter()
@@ -242,7 +240,8 @@ impl CheckedIf {
 }
 
 /// Whether an error is one of making a comparison, not of giving it its values.
-fn fails_late(message: &str) -> bool {
+pub fn fails_late(error: &ServerError) -> bool {
+    let ServerError::Invalid(message) = error else { return false };
     message.starts_with("Invalid comparison with ") || message.starts_with("Invalid negative list index")
 }
 

@@ -4,7 +4,7 @@
 //! apart. Only the rows with conditions are read, and of them only the columns that matter; with conditions on static
 //! columns alone it is the first live row of the partition. What a refused transaction shows is all that was read.
 
-use super::conditions::{BoundCondition, CheckedIf};
+use super::conditions::{BoundCondition, CheckedIf, fails_late};
 use super::expr::Env;
 use super::modify::{BoundKeys, BoundWrite, ModificationPlan, Target};
 use super::relations::{StatementKind, after};
@@ -83,14 +83,26 @@ pub fn conditional(
     unix_seconds: i64,
 ) -> Result<Action, ServerError> {
     let (mut writes, mut conditions): (Vec<BoundWrite>, _) = (Vec::new(), Conditions::default());
+    let (mut partition, mut failed_late) = (None, None);
     // Each statement is looked at as a whole before the next one gets its values.
     for (plan, env) in statements {
         let keys = plan.bind_keys(env)?;
-        check_place(plan, &keys, writes.first(), is_batch)?;
-        for write in plan.bind(keys, env, None, true)? {
-            conditions.add_all(&write)?;
-            writes.push(write);
+        check_place(plan, &keys, partition.as_ref(), is_batch)?;
+        partition = partition.or_else(|| keys.keys.first().map(|(key, _)| key.clone()));
+        match plan.bind(keys, env, None, true) {
+            Ok(bound) => {
+                for write in bound {
+                    conditions.add_all(&write)?;
+                    writes.push(write);
+                }
+            }
+            // Rows are compared after all statements were looked at.
+            Err(error) if fails_late(&error) => failed_late = failed_late.or(Some(error)),
+            Err(error) => return Err(error),
         }
+    }
+    if let Some(error) = failed_late {
+        return Err(error);
     }
     number(&mut writes);
     let Some(first) = writes.first() else { return Ok(Action::Answer(Answer::Void)) };
@@ -118,7 +130,7 @@ pub fn conditional(
 fn check_place(
     plan: &ModificationPlan,
     keys: &BoundKeys,
-    first: Option<&BoundWrite>,
+    partition: Option<&PartitionKey>,
     is_batch: bool,
 ) -> Result<(), ServerError> {
     let verb = if plan.verb == StatementKind::Update { "updates" } else { "deletions" };
@@ -130,7 +142,7 @@ fn check_place(
     if plan.has_key_in {
         return Err(invalid(format!("IN on the partition key is not supported with conditional {verb}")));
     }
-    if keys.keys.iter().any(|(key, _)| first.is_some_and(|first| first.key != *key)) {
+    if keys.keys.iter().any(|(key, _)| partition.is_some_and(|partition| partition != key)) {
         return Err(invalid("Batch with conditions cannot span multiple partitions"));
     }
     if plan.has_clustering_in {

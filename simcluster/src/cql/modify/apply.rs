@@ -187,8 +187,9 @@ impl BoundWrite {
                 return Ok(ColumnData::Simple(cell(value.clone())));
             }
             BoundOperation::Set(_, value) => {
-                // Deletes what was there, just below the new elements.
-                complex.deletion = if value.is_some() { timestamp - 1 } else { timestamp };
+                // Deletes what was there, just below the new elements; null is a value without elements, DELETE is not.
+                let is_deletion = self.plan.verb == StatementKind::Delete;
+                complex.deletion = if is_deletion { timestamp } else { timestamp - 1 };
                 if let Some(bytes) = value {
                     for (order, path, value) in explode(cql_type, bytes, || self.appended(sequence)) {
                         if value.is_some() {
