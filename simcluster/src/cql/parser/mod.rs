@@ -82,18 +82,7 @@ pub fn parse_remembered(text: &str) -> Result<Arc<Parsed>, ServerError> {
 ///
 /// [`ServerError::Syntax`].
 pub fn parse_type(text: &str) -> Result<super::ast::TypeName, ServerError> {
-    let mut parser = Parser {
-        text,
-        tokens: tokenize(text)?,
-        at: 0,
-        depth: 0,
-        markers: Vec::new(),
-        in_assignment: false,
-        open_end: None,
-        seen: 0,
-        compared: 0,
-    };
-    parser.type_name()
+    Parser::new(text)?.type_name()
 }
 
 /// What the refusal of CQL ends with that exists but is not modelled.
