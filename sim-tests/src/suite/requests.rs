@@ -368,11 +368,15 @@ async fn a_node_with_too_many_bytes_in_hand_refuses_more_only_if_asked_to(stage:
 async fn a_message_larger_than_the_node_takes_is_warned_about_in_v4_and_refused_in_v5(stage: Stage) -> Outcome {
     let too_large = Bytes::from(vec![7_u8; IN_FLIGHT_BYTES_MAX + 1]);
     let insert = "INSERT INTO t (id, v) VALUES (1, ?)";
-    let v4 = stage.session_with(3, |builder| builder.protocol_version(ProtocolVersion::V4)).await?;
+    // Not the first node: a node holds back v5 requests of the same address while this one is in its hands, and when
+    // an older connection gives back what they wait for, Cassandra (5.0.8) tells nobody. They wait for ever.
+    let coordinator = Arc::new(Pinned(stage.cluster().members()[1].address));
+    let settings = |builder: SessionBuilder| builder.load_balancing(coordinator.clone());
+    let v4 = stage.session_with(3, |builder| settings(builder).protocol_version(ProtocolVersion::V4)).await?;
     v4.query("CREATE TABLE t (id int PRIMARY KEY, v blob)").execute().await?;
     let served = v4.query(insert).bind((too_large.clone(),)).execute().await?;
     assert!(served.warnings().iter().any(|text| text.ends_with("triggered backpressure.")), "{:?}", served.warnings());
-    let v5 = stage.session().await?;
+    let v5 = stage.session_with(3, settings).await?;
     let error = v5.query(insert).bind((too_large,)).execute().await.expect_err("it is larger");
     assert!(matches!(error.kind(), ErrorKind::Invalid(text) if text.starts_with("CQL Message of size")), "{error}");
     v5.query(insert).bind((Bytes::from_static(b"small"),)).execute().await?;
