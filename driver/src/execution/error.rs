@@ -264,7 +264,7 @@ pub enum ErrorKind {
     },
     /// The time limit of one attempt passed and the request could not be repeated.
     AttemptTimeout,
-    /// The connection was lost while the request was in flight.
+    /// The connection was lost before an answer came. The certainty says whether the request may have left before.
     ConnectionLost(String),
     /// No node could be asked: none is known, or none has a usable connection.
     NoNodeAvailable,
@@ -354,7 +354,7 @@ impl fmt::Display for ErrorKind {
             Self::Timeout { limit } => write!(f, "no result within the time limit of {limit:?}"),
             Self::AttemptTimeout => f.write_str("the coordinator did not answer within the limit of one attempt"),
             Self::ConnectionLost(reason) => {
-                write!(f, "the connection was lost while waiting for the answer: {reason}")
+                write!(f, "the connection was lost before the answer came: {reason}")
             }
             Self::NoNodeAvailable => f.write_str("no node has a usable connection"),
             Self::Busy => f.write_str(

@@ -108,7 +108,8 @@ pub(super) fn call_failure(error: CallError) -> (AttemptFailure, ErrorKind) {
         CallError::Encode(EncodeError::Bind(error)) => (AttemptFailure::NotSent, ErrorKind::Bind(*error)),
         CallError::Encode(error) => (AttemptFailure::NotSent, ErrorKind::Encode(error.to_string())),
         CallError::Busy => (AttemptFailure::NotSent, ErrorKind::Busy),
-        CallError::Closed(_) | CallError::NotSent(_) => (AttemptFailure::NotSent, ErrorKind::NoNodeAvailable),
+        CallError::Closed(_) => (AttemptFailure::NotSent, ErrorKind::NoNodeAvailable),
+        CallError::NotSent(reason) => (AttemptFailure::NotSent, ErrorKind::ConnectionLost(reason.to_string())),
         CallError::Timeout => (AttemptFailure::AttemptTimeout, ErrorKind::AttemptTimeout),
         CallError::MaybeSent(reason) => (AttemptFailure::ConnectionLost, ErrorKind::ConnectionLost(reason.to_string())),
     }

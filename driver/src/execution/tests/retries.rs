@@ -43,6 +43,19 @@ async fn lost_connection_is_retried_on_the_next_node_only_if_idempotent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn request_that_never_left_its_lost_connection_is_not_sent_and_says_why() {
+    let shape = Shape { nodes: 1, capacity: 64, is_reading: false, ..Shape::default() };
+    let cluster = Cluster::with(shape, |_| void()).await;
+    let text = format!("INSERT INTO app.t (k) VALUES ('{}')", "x".repeat(500));
+    cluster.pool(0).probe();
+
+    let error = failed(cluster.query(&text, &plain()).await);
+
+    assert!(matches!(error.kind(), ErrorKind::ConnectionLost(reason) if reason.contains("heartbeat")), "{error}");
+    assert_eq!((error.certainty(), error.attempts().len()), (Certainty::NotSent, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn bootstrapping_coordinator_is_left_for_the_next_node_without_using_up_the_retry() {
     let cluster = Cluster::start(|received| match received.node {
         0 => error(0x1002),
