@@ -6,7 +6,8 @@
 //! # Invariants
 //!
 //! - Memory grows with bytes received, never with lengths announced.
-//! - A small answer, however long it is kept, keeps no read buffer alive, and at most [`SHARED_LEN`] bytes of others.
+//! - A small answer, however long it is kept, keeps no read buffer alive, and at most [`SHARED_LEN_MAX`] bytes of others.
+//! - A connection that never carried much keeps little room.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -16,22 +17,26 @@ use crate::protocol::frame::{Reassembly, SegmentFormat, split_segment};
 use crate::protocol::response::Response;
 use crate::protocol::{DecodeError, ProtocolVersion};
 
-/// One read asks for this much.
-const READ_LEN: usize = 128 << 10;
+/// The first read of a connection asks for this much, as most connections never need more; a read that fills its room
+/// makes the next one [`READ_LEN_GROWTH`] times as long, up to [`READ_LEN_MAX`].
+const READ_LEN_FIRST: usize = 512;
+const READ_LEN_GROWTH: usize = 4;
+const READ_LEN_MAX: usize = 128 << 10;
 
-/// A read is worth its system call if there is at least this much room.
+/// A long read is worth its system call if there is at least this much room.
 const READ_LEN_MIN: usize = 16 << 10;
 
 /// A longer buffer is given back once it is empty: one large answer must not cost memory for ever.
-const BUFFER_LEN_MAX: usize = 2 * READ_LEN;
+const BUFFER_LEN_MAX: usize = 2 * READ_LEN_MAX;
 
 /// Up to this length a body is copied: a result may be kept for long, and must not keep a whole read buffer with it.
-const COPY_LEN_MAX: usize = READ_LEN / 8;
+const COPY_LEN_MAX: usize = READ_LEN_MAX / 8;
 
-/// Copies of bodies up to [`SHARED_LEN_MAX`] share allocations of this length: one for each would cost more than the
-/// rest of reading them.
-const SHARED_LEN: usize = 4 << 10;
-const SHARED_LEN_MAX: usize = SHARED_LEN / 4;
+/// Copies of bodies up to [`COPY_SHARED_MAX`] share allocations: one for each would cost more than the rest of reading
+/// them. Each allocation is twice as long as the one before, from the first to the last of these lengths.
+const SHARED_LEN_FIRST: usize = 128;
+const SHARED_LEN_MAX: usize = 4 << 10;
+const COPY_SHARED_MAX: usize = SHARED_LEN_MAX / 4;
 
 /// The body of most answers to writes: a result without rows.
 const VOID: [u8; 4] = 1_i32.to_be_bytes();
@@ -40,8 +45,11 @@ const VOID: [u8; 4] = 1_i32.to_be_bytes();
 #[derive(Debug)]
 pub(super) struct Inbound {
     buffer: BytesMut,
-    /// Room for copies of small bodies.
-    copies: BytesMut,
+    /// What the next allocation of `buffer` is for.
+    read_len: usize,
+    /// The longest that `buffer` was.
+    longest: usize,
+    copies: Copies,
     version: ProtocolVersion,
     compression: Option<Compression>,
     body_len_max: usize,
@@ -63,7 +71,9 @@ impl Inbound {
     pub(super) fn new(version: ProtocolVersion, body_len_max: usize) -> Self {
         Self {
             buffer: BytesMut::new(),
-            copies: BytesMut::new(),
+            read_len: READ_LEN_FIRST / READ_LEN_GROWTH,
+            longest: 0,
+            copies: Copies::default(),
             version,
             compression: None,
             body_len_max,
@@ -81,11 +91,16 @@ impl Inbound {
 
     /// The buffer to read into, with room.
     pub(super) fn buffer(&mut self) -> &mut BytesMut {
-        if self.buffer.is_empty() && self.buffer.capacity() > BUFFER_LEN_MAX {
-            self.buffer = BytesMut::new();
+        if self.longest > BUFFER_LEN_MAX && self.buffer.is_empty() {
+            (self.buffer, self.longest) = (BytesMut::new(), 0);
         }
-        if self.buffer.capacity() - self.buffer.len() < READ_LEN_MIN {
-            self.buffer.reserve(READ_LEN);
+        let room = self.buffer.capacity() - self.buffer.len();
+        if room == 0 {
+            self.read_len = (self.read_len * READ_LEN_GROWTH).min(READ_LEN_MAX);
+        }
+        if room < self.read_len.min(READ_LEN_MIN) {
+            self.buffer.reserve(self.read_len);
+            self.longest = self.longest.max(self.buffer.capacity());
         }
         &mut self.buffer
     }
@@ -116,7 +131,7 @@ impl Inbound {
                 let whole = header.filter(|header| self.payload.len() - HEADER_LEN >= header.body_len);
                 let header = whole.ok_or(DecodeError::MalformedSegment)?;
                 self.payload.advance(HEADER_LEN);
-                let body = match copy_of(&mut self.copies, &self.payload[..header.body_len]) {
+                let body = match self.copies.of(&self.payload[..header.body_len]) {
                     Some(copy) => {
                         self.payload.advance(header.body_len);
                         copy
@@ -154,14 +169,14 @@ impl Inbound {
 
 fn split_envelope(
     buffer: &mut BytesMut,
-    copies: &mut BytesMut,
+    copies: &mut Copies,
     body_len_max: usize,
 ) -> Result<Option<(ResponseHeader, Bytes)>, DecodeError> {
     let Some(header) = ResponseHeader::decode(buffer, body_len_max)? else { return Ok(None) };
     if buffer.len() - HEADER_LEN < header.body_len {
         return Ok(None);
     }
-    let body = match copy_of(copies, &buffer[HEADER_LEN..HEADER_LEN + header.body_len]) {
+    let body = match copies.of(&buffer[HEADER_LEN..HEADER_LEN + header.body_len]) {
         Some(copy) => {
             buffer.advance(HEADER_LEN + header.body_len);
             copy
@@ -174,20 +189,31 @@ fn split_envelope(
     Ok(Some((header, body)))
 }
 
-/// A small body on its own; `None` for a large one, which is cheaper to share than to copy.
-fn copy_of(copies: &mut BytesMut, body: &[u8]) -> Option<Bytes> {
-    if body == VOID {
-        return Some(Bytes::from_static(&VOID));
-    }
-    if body.len() <= SHARED_LEN_MAX {
-        if copies.capacity() < body.len() {
-            // The room used before, if none of its bodies is there any more.
-            copies.reserve(SHARED_LEN);
+/// Room for copies of small bodies.
+#[derive(Debug, Default)]
+struct Copies {
+    room: BytesMut,
+    /// The length of the latest allocation.
+    len: usize,
+}
+
+impl Copies {
+    /// A small body on its own; `None` for a large one, which is cheaper to share than to copy.
+    fn of(&mut self, body: &[u8]) -> Option<Bytes> {
+        if body == VOID {
+            return Some(Bytes::from_static(&VOID));
         }
-        copies.extend_from_slice(body);
-        return Some(copies.split().freeze());
+        if body.len() <= COPY_SHARED_MAX {
+            if self.room.capacity() < body.len() {
+                self.len = (2 * self.len).max(body.len()).clamp(SHARED_LEN_FIRST, SHARED_LEN_MAX);
+                // The room used before, if it was as long and none of its bodies is there any more.
+                self.room.reserve(self.len);
+            }
+            self.room.extend_from_slice(body);
+            return Some(self.room.split().freeze());
+        }
+        (body.len() <= COPY_LEN_MAX).then(|| Bytes::copy_from_slice(body))
     }
-    (body.len() <= COPY_LEN_MAX).then(|| Bytes::copy_from_slice(body))
 }
 
 #[cfg(test)]
@@ -249,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_small_answer_that_is_kept_keeps_no_read_buffer_alive() {
-        let lengths = [SHARED_LEN_MAX + 1, COPY_LEN_MAX, COPY_LEN_MAX + 1];
+        let lengths = [COPY_SHARED_MAX + 1, COPY_LEN_MAX, COPY_LEN_MAX + 1];
         let wire: Vec<u8> = lengths.iter().flat_map(|len| envelope(4, 1, &vec![7; *len])).collect();
         let mut inbound = Inbound::new(ProtocolVersion::V4, 1 << 20);
         let all = received(&mut inbound, &wire, wire.len()).unwrap();
@@ -263,23 +289,54 @@ mod tests {
     fn small_answers_share_room_and_use_it_again_once_they_are_gone() {
         let mut inbound = Inbound::new(ProtocolVersion::V4, 1 << 20);
         let mut next = |mark: u8| {
-            inbound.buffer().extend_from_slice(&envelope(4, 1, &[mark; SHARED_LEN_MAX]));
+            inbound.buffer().extend_from_slice(&envelope(4, 1, &[mark; COPY_SHARED_MAX]));
             inbound.next().unwrap().unwrap().response.body
         };
+        // Rooms for one, two and four of them.
+        (0..7).for_each(|mark| drop(next(mark)));
         let room = next(0).as_ptr_range().start;
         let kept: Vec<Bytes> = (0..20).map(&mut next).collect();
-        assert!(kept.iter().zip(0..).all(|(body, mark)| *body == [mark; SHARED_LEN_MAX][..]), "none is overwritten");
-        assert!(kept[..3].iter().all(|body| body.as_ptr_range().start < room.wrapping_add(SHARED_LEN)));
+        assert!(kept.iter().zip(0..).all(|(body, mark)| *body == [mark; COPY_SHARED_MAX][..]), "none is overwritten");
+        assert!(kept[..3].iter().all(|body| body.as_ptr_range().start < room.wrapping_add(SHARED_LEN_MAX)));
         drop(kept);
         let used: std::collections::BTreeSet<_> = (0..20).map(|mark| next(mark).as_ptr_range().start).collect();
-        assert_eq!(used.len(), SHARED_LEN / SHARED_LEN_MAX);
+        assert_eq!(used.len(), SHARED_LEN_MAX / COPY_SHARED_MAX);
     }
 
     #[test]
     fn the_room_of_a_large_answer_is_given_back() {
         let mut inbound = Inbound::new(ProtocolVersion::V4, 1 << 20);
-        assert_eq!(received(&mut inbound, &envelope(4, 1, &vec![7; 1 << 20]), READ_LEN_MIN).unwrap().len(), 1);
-        assert!(inbound.buffer().capacity() <= BUFFER_LEN_MAX);
+        let wire = envelope(4, 1, &vec![7; 1 << 20]);
+        let kept = received(&mut inbound, &wire, READ_LEN_MAX).unwrap();
+        drop(kept);
+        assert_eq!(inbound.buffer().capacity(), READ_LEN_MAX, "and the answer's own room is not taken up again");
+        assert_eq!(received(&mut inbound, &wire, READ_LEN_MAX).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn room_grows_with_the_answers_and_stays_small_without() {
+        let mut inbound = Inbound::new(ProtocolVersion::V4, 1 << 20);
+        let mut read = |len: usize| {
+            let wire = envelope(4, 1, &vec![7; len]);
+            let mut left = &wire[..];
+            let mut reads = 0;
+            while !left.is_empty() {
+                let buffer = inbound.buffer();
+                let taken = left.len().min(buffer.capacity() - buffer.len());
+                buffer.extend_from_slice(&left[..taken]);
+                left = &left[taken..];
+                reads += 1;
+            }
+            assert!(inbound.next().unwrap().is_some());
+            (reads, inbound.read_len)
+        };
+        for _ in 0..100 {
+            assert_eq!(read(200), (1, READ_LEN_FIRST));
+        }
+        assert_eq!(read(4 * READ_LEN_FIRST).1, READ_LEN_FIRST * READ_LEN_GROWTH);
+        let first = read(1 << 20);
+        assert_eq!(first.1, READ_LEN_MAX);
+        assert!(read(1 << 20).0 <= first.0);
     }
 
     #[test]
@@ -292,7 +349,7 @@ mod tests {
         for _ in 0..10_000 {
             inbound.buffer().extend_from_slice(&wire);
             assert!(inbound.next().unwrap().is_some());
-            assert!(inbound.buffer().capacity() <= capacity.max(READ_LEN + READ_LEN_MIN));
+            assert!(inbound.buffer().capacity() <= capacity.max(2 * READ_LEN_FIRST));
         }
         assert_eq!(kept.unwrap().response.body, [7; 100][..]);
     }

@@ -89,9 +89,16 @@ impl Established {
         self.topology.local_host_id
     }
 
-    /// The picture of the cluster, keeping addresses of `previous` where nodes announce the same as before.
-    pub(crate) fn snapshot(&self, previous: Option<&ClusterSnapshot>) -> ClusterSnapshot {
-        build_snapshot(&self.topology, self.schema.clone(), previous)
+    /// The data centre of the node at the other end; empty if the node does not list itself.
+    pub(crate) fn local_datacenter(&self) -> Arc<str> {
+        let local = self.topology.nodes.iter().find(|node| node.host_id == self.topology.local_host_id);
+        local.map_or_else(|| "".into(), |node| Arc::clone(&node.datacenter))
+    }
+
+    /// What a session knows before it adopts the nodes. The schema is there: none of it is news to a listener.
+    pub(crate) fn snapshot_without_nodes(&self) -> ClusterSnapshot {
+        let Topology { cluster_name, partitioner, .. } = &self.topology;
+        ClusterSnapshot::build(cluster_name, *partitioner, Vec::new(), self.schema.clone(), None)
     }
 }
 

@@ -48,12 +48,10 @@ impl ControlWorker {
         inbox: Arc<Inbox>,
         established: Established,
     ) -> Self {
-        let snapshot = established.snapshot(None);
-        let local = established.local_host_id();
-        let contact_datacenter: Arc<str> =
-            snapshot.node(local).map_or_else(|| "".into(), |node| Arc::clone(&node.datacenter));
+        let contact_datacenter = established.local_datacenter();
         let environment = settings.environment.clone();
-        let empty = ClusterView { snapshot: Arc::new(snapshot), distances: Vec::new(), pools: Vec::new() };
+        let snapshot = Arc::new(established.snapshot_without_nodes());
+        let empty = ClusterView { snapshot, distances: Vec::new(), pools: Vec::new() };
         let state = Arc::new(ClusterState::new(empty));
         let mut worker = Worker {
             settings: Arc::new(settings),

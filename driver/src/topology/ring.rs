@@ -183,9 +183,9 @@ impl Buckets {
     }
 }
 
-/// How far to shift a token to get its bucket, so that there are one or two tokens per bucket.
+/// How far to shift a token to get its bucket, so that there are two to four tokens per bucket.
 fn bucket_shift(tokens: usize) -> u32 {
-    64 - (tokens.max(4) / 2).next_power_of_two().trailing_zeros().min(24)
+    64 - (tokens.max(8) / 4).next_power_of_two().trailing_zeros().min(24)
 }
 
 /// Sorts the tokens of a bucket and their owners; equal tokens keep their order.
