@@ -135,8 +135,10 @@ impl IoTask {
     }
 
     async fn run(mut self) {
+        // The last read of the handshake may have brought more than its answer, and nothing else may follow for long.
+        let mut turn = self.handle_bytes(0);
         let reason = loop {
-            match poll_fn(|cx| self.poll_turn(cx)).await {
+            match turn {
                 Turn::Yield => {
                     if is_planted("D15-reader-waits-for-its-callers") {
                         crate::env::sleep(std::time::Duration::from_millis(20)).await;
@@ -147,6 +149,7 @@ impl IoTask {
                 Turn::Again => {}
                 Turn::Close(reason) => break reason,
             }
+            turn = poll_fn(|cx| self.poll_turn(cx)).await;
         };
         debug!(address = %self.shared.address, %reason, "connection closed");
         self.finish(reason);
@@ -216,7 +219,7 @@ impl IoTask {
         }
     }
 
-    /// Reads once and delivers what came.
+    /// Reads once and handles what came.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         let read = self.shared.lock_wire().poll_read(cx, self.inbound.buffer());
         let len = match read {
@@ -225,6 +228,11 @@ impl IoTask {
             Poll::Ready(Err(error)) => return Poll::Ready(Turn::Close(CloseReason::Io(error.into()))),
             Poll::Ready(Ok(len)) => len,
         };
+        Poll::Ready(self.handle_bytes(len))
+    }
+
+    /// Delivers the whole answers among the bytes read, of which the last `len` are new.
+    fn handle_bytes(&mut self, len: usize) -> Turn {
         let malformed = loop {
             match self.inbound.next() {
                 Ok(Some(received)) => self.received.push(received),
@@ -233,14 +241,14 @@ impl IoTask {
             }
         };
         // What came before malformed bytes was whole, and its callers deserve it.
-        Poll::Ready(match self.deliver(len).err().or(malformed) {
+        match self.deliver(len).err().or(malformed) {
             Some(reason) => Turn::Close(reason),
             None if self.wake.is_empty() => Turn::Again,
             None => {
                 self.wake_some();
                 Turn::Yield
             }
-        })
+        }
     }
 
     /// Wakes callers whose answers are there. The others follow once these had their turn.

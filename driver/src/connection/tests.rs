@@ -226,6 +226,24 @@ async fn a_lost_connection_tells_sent_requests_from_those_that_never_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_to_nobody_behind_the_last_one_of_the_handshake_closes_the_connection() {
+    let (environment, mut peers) = environment(1 << 20);
+    let (opened, _peer) = tokio::join!(Connection::open(&environment, config()), async {
+        let mut peer = Peer::new(peers.recv().await.unwrap(), ProtocolVersion::V4, None);
+        assert_eq!(peer.request().await.opcode, Opcode::Startup);
+        peer.answer(0, Opcode::Ready, b"").await;
+        assert_eq!(peer.request().await.opcode, Opcode::Query);
+        let last = peer.envelope(0, Opcode::Result, CLUSTER_NAME);
+        let foreign = peer.envelope(77, Opcode::Result, b"");
+        peer.stream.write_all(&[last, foreign].concat()).await.unwrap();
+        peer
+    });
+    let (connection, _) = opened.unwrap();
+    let closed = timeout(Duration::from_secs(1), connection.closed()).await;
+    assert_eq!(closed, Ok(CloseReason::ForeignStream(77)), "though nothing else comes to be read");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_to_nobody_closes_the_connection() {
     let (connection, mut peer) = connected(config()).await;
     peer.answer(77, Opcode::Result, b"").await;
