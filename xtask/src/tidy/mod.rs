@@ -4,6 +4,7 @@
 //! tests of their own: a checker that cannot fail protects nothing.
 
 mod floors;
+mod locks;
 mod named_tests;
 mod sources;
 mod text;
@@ -45,6 +46,12 @@ pub fn check(root: &Path) -> Result<Vec<Finding>, String> {
     findings.extend(named_tests::check(&sources, "ARCHITECTURE.md", &architecture));
     let rules = "driver/RULES.md";
     findings.extend(named_tests::check(&sources, rules, &read(root, rules)?));
+    for lock in ["bench/Cargo.lock", "fuzz/Cargo.lock"] {
+        let locked = read(root, lock)?;
+        for (package, manifest) in [("helenus", "driver/Cargo.toml"), ("simcluster", "simcluster/Cargo.toml")] {
+            findings.extend(locks::check(lock, &locked, package, &read(root, manifest)?));
+        }
+    }
     findings.sort();
     findings.dedup();
     Ok(findings)
