@@ -7,6 +7,9 @@ use std::borrow::Borrow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+/// Longer statements are not worth remembering: they are full of values and seldom come again.
+pub const TEXT_LEN_MAX: usize = 1_024;
+
 /// Results by what they are a function of; one per thread.
 #[derive(Debug)]
 pub struct Remembered<K, V> {

@@ -11,7 +11,7 @@
 use super::config::ReleaseLine;
 use crate::cql::{self, Prepared};
 use crate::protocol::ServerError;
-use crate::remembered::Remembered;
+use crate::remembered::{Remembered, TEXT_LEN_MAX};
 use crate::schema::Schema;
 use crate::storage::Mutation;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -31,9 +31,6 @@ thread_local! {
 
 /// What a statement is checked against, the keyspace in use, and its text.
 type StatementKey = (SchemaContents, Option<String>, String);
-
-/// Longer texts are not remembered: they are full of values and seldom come again.
-const REMEMBERED_TEXT_LEN_MAX: usize = 1_024;
 
 impl SchemaContents {
     /// A description of the system keyspaces and nothing else.
@@ -81,7 +78,7 @@ impl SchemaContents {
         keyspace: Option<&str>,
         text: &str,
     ) -> Result<Arc<Prepared>, ServerError> {
-        if text.len() > REMEMBERED_TEXT_LEN_MAX {
+        if text.len() > TEXT_LEN_MAX {
             return cql::prepare(schema, keyspace, text).map(Arc::new);
         }
         let key = (self, keyspace.map(str::to_owned), text.to_owned());
@@ -95,5 +92,19 @@ impl SchemaContents {
                 Ok,
             )
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_another_release_reads_are_other_contents_than_its_own_and_than_the_first() {
+        let older = SchemaContents::of_system(ReleaseLine::V41);
+        let read = older.read_by(ReleaseLine::V50);
+        assert_eq!(older.read_by(ReleaseLine::V41), older, "a restart changes nothing");
+        assert!(![older, SchemaContents::of_system(ReleaseLine::V50)].contains(&read));
+        assert_ne!(SchemaContents::of_system(ReleaseLine::V40).read_by(ReleaseLine::V50), read);
     }
 }

@@ -15,7 +15,7 @@ pub use views::parse_relations;
 use super::ast::{Describe, Name, Statement, Term};
 use super::lexer::{Kind, Token, hidden, place, tokenize};
 use crate::protocol::ServerError;
-use crate::remembered::Remembered;
+use crate::remembered::{Remembered, TEXT_LEN_MAX};
 use crate::types::{CqlType, RESERVED};
 use std::sync::Arc;
 
@@ -61,8 +61,6 @@ pub fn parse(text: &str) -> Result<Parsed, ServerError> {
 ///
 /// As [`parse`].
 pub fn parse_remembered(text: &str) -> Result<Arc<Parsed>, ServerError> {
-    // Longer texts are full of values and seldom come again.
-    const REMEMBERED_TEXT_LEN_MAX: usize = 1_024;
     thread_local! {
         static PARSED: Remembered<String, Arc<Parsed>> = const { Remembered::new(1_024) };
     }
@@ -70,7 +68,7 @@ pub fn parse_remembered(text: &str) -> Result<Arc<Parsed>, ServerError> {
         return Ok(known);
     }
     let parsed = Arc::new(parse(text)?);
-    if text.len() <= REMEMBERED_TEXT_LEN_MAX {
+    if text.len() <= TEXT_LEN_MAX {
         PARSED.with(|known| known.remember(text.to_owned(), Arc::clone(&parsed)));
     }
     Ok(parsed)
