@@ -160,6 +160,9 @@ impl SessionBuilder {
     /// Whether a node that has too many bytes of requests in hand answers more of them with
     /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), on which the retry policy can go to another node. Default:
     /// no, then such a node reads no further until it has caught up, and calls wait. Cassandra 3.11.5 or newer.
+    ///
+    /// Calls in version 5 may wait for ever when what the node has too much of came over older versions from the same
+    /// address: Cassandra 5.0.8 does not go on when it gives those bytes back. A heartbeat ends it then.
     pub fn throw_on_overload(mut self, throw: bool) -> Self {
         self.connection.throw_on_overload = throw;
         self

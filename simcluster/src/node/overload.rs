@@ -1,7 +1,8 @@
 //! How many bytes of requests a node takes in hand, and what it tells clients that send more.
 //!
 //! A client that said `THROW_ON_OVERLOAD` is refused; every other one is served all the same, and warned since v4.
-//! (Cassandra also stops reading from the latter until it has caught up; here the network's windows do not narrow.)
+//! (Cassandra also stops reading from the latter until it has caught up; here the network's windows do not narrow. Nor is
+//! it modelled that 5.0.8 forgets to go on with v5 connections when those that gave bytes back speak an older version.)
 //!
 //! # Source
 //!
