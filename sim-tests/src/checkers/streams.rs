@@ -53,6 +53,7 @@ pub(super) fn check_foreign_answers(evidence: &Evidence<'_>) -> Vec<Failure> {
     let mut read: BTreeMap<u64, (Duration, u32)> = BTreeMap::new();
     let mut spoils_next: BTreeSet<u64> = BTreeSet::new();
     let mut foreign: Option<(Duration, u32)> = None;
+    let mut owed: BTreeSet<(u64, i16)> = BTreeSet::new();
     let mut failures = Vec::new();
     let mut judge = |connection: u64, (at, node): (Duration, u32), until: Duration| {
         if until > at + evidence.bounds.slack {
@@ -67,9 +68,13 @@ pub(super) fn check_foreign_answers(evidence: &Evidence<'_>) -> Vec<Failure> {
             Wire::Spoiled { connection } => {
                 spoils_next.insert(*connection);
             }
+            Wire::Request { connection, stream, .. } => {
+                owed.insert((*connection, *stream));
+            }
             Wire::Response { connection, stream, nonce, .. } => {
-                // The node sends them to all clients at one moment.
-                let is_foreign = nonce.is_none() && foreign == Some((fact.at, fact.node));
+                let is_owed = owed.remove(&(*connection, *stream));
+                // The node sends them to all clients at one moment, at which it may answer others.
+                let is_foreign = nonce.is_none() && !is_owed && foreign == Some((fact.at, fact.node));
                 if spoils_next.remove(connection) || is_foreign {
                     sent.insert((*connection, *stream));
                 }
@@ -146,8 +151,10 @@ mod tests {
             assert_eq!(check(vec![read(), later()]), 1);
             assert_eq!(check(vec![later()]), 0, "never read");
         }
-        let ordinary = [answer, read(), later()];
+        let ordinary = [answer.clone(), read(), later()];
         assert!(run(check_foreign_answers, &[], &ordinary, None).is_empty());
+        let at_that_moment = [fact(5, Wire::ForeignAnswer), request(5, 3, 9), answer, read(), later()];
+        assert!(run(check_foreign_answers, &[], &at_that_moment, None).is_empty(), "the client asked for this one");
     }
 
     #[test]
