@@ -45,7 +45,7 @@ const VOID: [u8; 4] = 1_i32.to_be_bytes();
 #[derive(Debug)]
 pub(super) struct Inbound {
     buffer: BytesMut,
-    /// What the next allocation of `buffer` is for.
+    /// How much room the next allocation of `buffer` makes.
     read_len: usize,
     /// The longest that `buffer` was.
     longest: usize,
