@@ -7,6 +7,7 @@ use super::modify::{self, ModificationPlan};
 use super::parser::{Parsed, not_modelled, parse_remembered};
 use super::relations;
 use super::select::{self, SelectPlan};
+use super::system::is_system;
 use super::terms::Checker;
 use super::write::check_batch;
 use super::{Action, Answer, BatchType, BindOptions, Bound, Prepared, SchemaStatement, describe, dialect, write};
@@ -335,6 +336,13 @@ impl Prepared {
             Checked::Batch(_, plans, _) => plans.iter().map(|plan| one(&plan.table)).collect(),
             _ => BTreeMap::new(),
         }
+    }
+
+    /// Whether it is a SELECT from a system table that calls no function, which needs parentheses: what the schema
+    /// holds beside the system keyspaces is of no matter to it.
+    #[must_use]
+    pub fn reads_only_system_tables(&self) -> bool {
+        matches!(&self.checked, Checked::Select(plan) if is_system(&plan.table.keyspace)) && !self.text.contains('(')
     }
 
     /// Whether it has IF: its consistency is checked differently.

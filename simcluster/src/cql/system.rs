@@ -11,7 +11,8 @@ pub use views::view_rows;
 
 use super::row::{RowView, row_mutation};
 use super::{ddl, parser};
-use crate::schema::options::{self, read_map, read_string, show_map};
+use crate::remembered::Remembered;
+use crate::schema::options::{self, TableOptions, read_map, read_string, show_map};
 use crate::schema::{Column, ColumnKind, Index, Keyspace, Schema, Table};
 use crate::storage::{Mutation, Store};
 use crate::types::{CqlType, UserType, Value, codec};
@@ -20,6 +21,11 @@ use md5::{Digest as _, Md5};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use uuid::Uuid;
+
+thread_local! {
+    /// Options by their values in the rows.
+    static OPTIONS: Remembered<Vec<Option<Bytes>>, TableOptions> = const { Remembered::new(64) };
+}
 
 static STORE: LazyLock<Store> = LazyLock::new(|| {
     let mut store = Store::default();
@@ -395,7 +401,19 @@ impl SchemaRow<'_> {
         texts.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect()
     }
 
-    fn options(&self) -> BTreeMap<String, String> {
+    /// The options of a table or view, which few of them have to themselves.
+    fn options(&self) -> TableOptions {
+        let values: Vec<Option<Bytes>> = options::DEFAULTS.iter().map(|(name, _)| self.get(name)).collect();
+        OPTIONS.with(|known| {
+            known.recall(&values).unwrap_or_else(|| {
+                let shown = self.shown_options();
+                known.remember(values, Arc::clone(&shown));
+                shown
+            })
+        })
+    }
+
+    fn shown_options(&self) -> TableOptions {
         let mut shown = options::defaults();
         for (name, default) in options::DEFAULTS {
             let Some(value) = self.get(name) else { continue };
@@ -409,7 +427,7 @@ impl SchemaRow<'_> {
                 _ => crate::types::text::integer(&value).to_string(),
             };
             if text != *default {
-                shown.insert((*name).to_owned(), text);
+                Arc::make_mut(&mut shown).insert((*name).to_owned(), text);
             }
         }
         shown

@@ -12,7 +12,7 @@
 
 use super::config::ReleaseLine;
 use super::message::{GossipState, NodeStatus, Observation, Output, PeerMessage};
-use super::system_tables::{peer_deletions, peer_rows};
+use super::system_tables::{peer_deletions, peer_rows, peer_schema_version};
 use super::{Node, NodeConfig};
 use crate::kernel::{NodeId, Now, SimInstant};
 use crate::ring::Ring;
@@ -315,8 +315,13 @@ impl Node {
             self.members.rebuild_ring(&self.config);
             self.pass_on(node, state, outputs);
         }
-        if is_news || schema_changed {
+        if is_news {
             self.store_peer(now, known.as_deref(), state);
+        } else if schema_changed && owns_tokens(state.status) {
+            let timestamp = self.timestamps.next_local(now);
+            for mutation in peer_schema_version(self.tables, timestamp, state) {
+                self.apply_local(&mutation);
+            }
         }
         self.notify_change(now, known.as_deref(), state, outputs);
         if is_direct {

@@ -12,9 +12,8 @@ use crate::cql::{self, Answer, SchemaStatement};
 use crate::kernel::Now;
 use crate::protocol::{EventMessage, SchemaChangeEvent, ServerError};
 use crate::ring::TokenRange;
-use crate::schema::Schema;
+use crate::schema::{Schema, Table};
 use crate::storage::{ColumnData, Mutation, Partition, ReadCommand, ReadTarget, Row};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -72,11 +71,8 @@ impl Node {
 
     /// Makes a schema the node's own: rows, statements and clients learn of it.
     fn adopt_schema(&mut self, now: Now, new: Arc<Schema>, events: &[SchemaChangeEvent], outputs: &mut Vec<Output>) {
-        let ids = |schema: &Schema| -> BTreeSet<Uuid> {
-            schema.keyspaces.values().flat_map(|keyspace| keyspace.tables.values()).map(|table| table.id).collect()
-        };
-        for dropped in ids(&self.schema).difference(&ids(&new)) {
-            self.store.truncate(*dropped);
+        for dropped in dropped_tables(&self.schema, &new) {
+            self.store.truncate(dropped);
         }
         let version_changed = self.schema.version != new.version;
         self.schema = new;
@@ -109,6 +105,23 @@ impl Node {
         }
         rows
     }
+}
+
+/// The tables of one schema that another one has no more. A table that was created again under its name is another one.
+fn dropped_tables(old: &Schema, new: &Schema) -> Vec<Uuid> {
+    let mut dropped = Vec::new();
+    for (name, keyspace) in &old.keyspaces {
+        let kept = new.keyspaces.get(name);
+        // The system keyspaces, most of all tables, are the same objects in both.
+        if kept.is_some_and(|kept| Arc::ptr_eq(kept, keyspace)) {
+            continue;
+        }
+        let is_kept = |table: &Table| {
+            kept.and_then(|kept| kept.tables.get(&table.name)).is_some_and(|other| other.id == table.id)
+        };
+        dropped.extend(keyspace.tables.values().filter(|table| !is_kept(table)).map(|table| table.id));
+    }
+    dropped
 }
 
 /// The newest write time in a change.

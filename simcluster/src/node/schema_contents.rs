@@ -81,16 +81,22 @@ impl SchemaContents {
         if text.len() > TEXT_LEN_MAX {
             return cql::prepare(schema, keyspace, text).map(Arc::new);
         }
-        let key = (self, keyspace.map(str::to_owned), text.to_owned());
+        let mut key = (Self::of_system(self.line), keyspace.map(str::to_owned), text.to_owned());
         STATEMENTS.with(|statements| {
-            statements.recall(&key).map_or_else(
-                || {
-                    let prepared = Arc::new(cql::prepare(schema, keyspace, text)?);
-                    statements.remember(key, Arc::clone(&prepared));
-                    Ok(prepared)
-                },
-                Ok,
-            )
+            if let Some(prepared) = statements.recall(&key) {
+                return Ok(prepared);
+            }
+            key.0 = self;
+            if let Some(prepared) = statements.recall(&key) {
+                return Ok(prepared);
+            }
+            let prepared = Arc::new(cql::prepare(schema, keyspace, text)?);
+            // What clients ask about the cluster and its schema means the same whatever else there is.
+            if prepared.reads_only_system_tables() {
+                key.0 = Self::of_system(self.line);
+            }
+            statements.remember(key, Arc::clone(&prepared));
+            Ok(prepared)
         })
     }
 }

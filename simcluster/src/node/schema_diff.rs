@@ -144,7 +144,7 @@ mod tests {
             columns: Vec::new(),
             partition_key_len: 0,
             clustering_len: 0,
-            options: BTreeMap::new(),
+            options: Arc::default(),
             indexes: BTreeMap::new(),
             dropped: BTreeMap::new(),
             is_counter: false,

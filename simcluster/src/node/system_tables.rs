@@ -172,17 +172,32 @@ pub(super) fn peer_rows(tables: &SystemTables, timestamp: i64, peer: &GossipStat
     mutations
 }
 
+/// The changes of a peer's rows that follow from a change of its schema.
+pub(super) fn peer_schema_version(tables: &SystemTables, timestamp: i64, peer: &GossipState) -> Vec<Mutation> {
+    let version = ("schema_version", uuid(peer.schema_version));
+    let change = |(table, mut cells): (&Arc<Table>, Vec<(&str, Value)>)| {
+        cells.push(version.clone());
+        row(table, timestamp, &cells)
+    };
+    peer_keys(tables, peer.address).map(change).collect()
+}
+
 /// The deletions of a peer's rows.
 pub(super) fn peer_deletions(tables: &SystemTables, timestamp: i64, address: SocketAddr) -> Vec<Mutation> {
+    peer_keys(tables, address).map(|(table, key)| cql::row_deletion(table, timestamp, &key)).collect()
+}
+
+/// The tables that have a row of each peer, and what finds it there.
+fn peer_keys(
+    tables: &SystemTables,
+    address: SocketAddr,
+) -> impl Iterator<Item = (&Arc<Table>, Vec<(&'static str, Value)>)> {
     let peer = ("peer", inet(address.ip()));
-    let mut mutations = Vec::new();
-    if let Some(table) = tables.table("peers") {
-        mutations.push(cql::row_deletion(table, timestamp, std::slice::from_ref(&peer)));
-    }
-    if let Some(table) = tables.table("peers_v2") {
-        mutations.push(cql::row_deletion(table, timestamp, &[peer, ("peer_port", int(STORAGE_PORT))]));
-    }
-    mutations
+    let of_peers = vec![peer.clone()];
+    let of_peers_v2 = vec![peer, ("peer_port", int(STORAGE_PORT))];
+    [("peers", of_peers), ("peers_v2", of_peers_v2)]
+        .into_iter()
+        .filter_map(|(name, key)| tables.table(name).map(|table| (table, key)))
 }
 
 /// The row with those of the cells whose columns the table has: older releases have fewer.

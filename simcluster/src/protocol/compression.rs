@@ -9,6 +9,8 @@
 
 use super::notation::DecodeError;
 use bytes::Bytes;
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
+use std::cell::RefCell;
 
 /// A compression that a client may ask for at STARTUP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +18,11 @@ use bytes::Bytes;
 pub enum Compression {
     Lz4,
     Snappy,
+}
+
+thread_local! {
+    /// What LZ4 looks for repetitions with. It is large beside most messages, so it is kept.
+    static LZ4_TABLE: RefCell<CompressTable> = RefCell::default();
 }
 
 /// No LZ4 block expands more than this: a match of 255 bytes costs at least one byte.
@@ -28,10 +35,8 @@ const SNAPPY_RATIO_MAX: usize = 22;
 pub fn compress_body(compression: Compression, body: &[u8]) -> Vec<u8> {
     match compression {
         Compression::Lz4 => {
-            let block = lz4_flex::block::compress(body);
-            let mut out = Vec::with_capacity(4 + block.len());
-            out.extend_from_slice(&u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes());
-            out.extend_from_slice(&block);
+            let mut out = u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
+            out.extend_from_slice(&compress_block(body));
             out
         }
         // Only a body above 4 GiB could fail, and bodies are bounded far below.
@@ -69,7 +74,15 @@ pub fn decompress_body(compression: Compression, body: &[u8], len_max: usize) ->
 /// Compresses the payload of a v5 segment.
 #[must_use]
 pub fn compress_block(payload: &[u8]) -> Vec<u8> {
-    lz4_flex::block::compress(payload)
+    // A larger one would leave another table behind, and what is written would depend on what was written before.
+    if payload.len() >= usize::from(u16::MAX) {
+        return lz4_flex::block::compress(payload);
+    }
+    let mut out = vec![0; get_maximum_output_size(payload.len())];
+    let len = LZ4_TABLE.with_borrow_mut(|table| compress_into_with_table(payload, &mut out, table));
+    // There is always room: what cannot be compressed grows by less than a tenth.
+    out.truncate(len.unwrap_or_default());
+    out
 }
 
 /// Decompresses an LZ4 block of known uncompressed length.

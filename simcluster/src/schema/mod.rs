@@ -9,6 +9,7 @@ pub mod views;
 
 use crate::types::{CqlType, UserType};
 use functions::{Aggregate, Function, Signature};
+use options::TableOptions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -144,7 +145,7 @@ pub struct Table {
     /// How many of `columns`, after the partition key, are clustering columns.
     pub clustering_len: usize,
     /// `system_schema.tables` options by name, in the form DESCRIBE shows.
-    pub options: BTreeMap<String, String>,
+    pub options: TableOptions,
     /// Secondary indexes by name.
     pub indexes: BTreeMap<String, Index>,
     /// Columns that were dropped, by name; some may have been added again.
@@ -184,7 +185,7 @@ impl Table {
             columns: Vec::new(),
             partition_key_len: 0,
             clustering_len: 0,
-            options: BTreeMap::new(),
+            options: TableOptions::default(),
             indexes: BTreeMap::new(),
             dropped: BTreeMap::new(),
             is_counter: false,

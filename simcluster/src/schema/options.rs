@@ -1,6 +1,7 @@
 //! Table options: their defaults and the order in which DESCRIBE shows them.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
 
 /// Every option of a new table, in the order of DESCRIBE and in its notation.
 pub const DEFAULTS: &[(&str, &str)] = &[
@@ -28,10 +29,17 @@ pub const DEFAULTS: &[(&str, &str)] = &[
     ("speculative_retry", "'99p'"),
 ];
 
+/// The options of a table by name; most tables share those of a new one.
+pub type TableOptions = Arc<BTreeMap<String, String>>;
+
+static OF_A_NEW_TABLE: LazyLock<TableOptions> = LazyLock::new(|| {
+    Arc::new(DEFAULTS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+});
+
 /// The options of a new table.
 #[must_use]
-pub fn defaults() -> BTreeMap<String, String> {
-    DEFAULTS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+pub fn defaults() -> TableOptions {
+    Arc::clone(&OF_A_NEW_TABLE)
 }
 
 /// A map in DESCRIBE's notation.

@@ -474,7 +474,7 @@ fn table(name: &str, id: u128, value: &str, cql_type: CqlType) -> Table {
         ],
         partition_key_len: 1,
         clustering_len: 0,
-        options: BTreeMap::new(),
+        options: Arc::default(),
         indexes: BTreeMap::new(),
         dropped: BTreeMap::new(),
     }

@@ -21,7 +21,7 @@ impl World {
     fn set_option(&mut self, name: &str, value: &str) {
         let keyspace = Arc::make_mut(self.schema.keyspaces.get_mut("ks").expect("keyspace"));
         let table: &mut Table = Arc::make_mut(keyspace.tables.get_mut("t").expect("table"));
-        table.options.insert(name.to_owned(), value.to_owned());
+        Arc::make_mut(&mut table.options).insert(name.to_owned(), value.to_owned());
     }
 
     fn questions(&self) -> Vec<(u32, &'static str)> {

@@ -6,6 +6,7 @@ use crate::protocol::ServerError;
 use crate::schema::options::{self, show_map, show_string};
 use crate::schema::{Keyspace, Table};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Refuses what cannot be the properties of any keyspace.
 ///
@@ -182,7 +183,7 @@ pub fn table_properties(table: &mut Table, properties: &Properties) -> Result<()
             ("id", _) => return Err(not_modelled("WITH id")),
             _ => {
                 let shown = table_property(name, value)?;
-                table.options.insert(name.clone(), shown);
+                Arc::make_mut(&mut table.options).insert(name.clone(), shown);
             }
         }
     }
@@ -199,7 +200,7 @@ pub fn first_table_properties(table: &mut Table, properties: &Properties) -> Res
     table_properties(table, properties)?;
     let is_leveled = table.options.get("compaction").is_some_and(|c| c.contains("LeveledCompactionStrategy"));
     if is_leveled && !names_chance {
-        table.options.insert("bloom_filter_fp_chance".to_owned(), "0.1".to_owned());
+        Arc::make_mut(&mut table.options).insert("bloom_filter_fp_chance".to_owned(), "0.1".to_owned());
     }
     Ok(())
 }
