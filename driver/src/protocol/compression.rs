@@ -5,7 +5,10 @@
 //! Native protocol v4, section 5: LZ4 bodies carry their length in four big-endian bytes, Snappy
 //! bodies carry it themselves. Native protocol v5, section 2.2: LZ4 only, lengths in the header.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
+use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 
 use super::DecodeError;
 use super::envelope::{FLAG_COMPRESSED, HEADER_LEN};
@@ -30,7 +33,7 @@ impl Compression {
     }
 }
 
-/// Bodies shorter than this are sent as they are: compressing them costs more than it saves.
+/// Bodies and payloads shorter than this are sent as they are: compressing them costs more than it saves.
 const BODY_LEN_MIN: usize = 512;
 
 /// LZ4 cannot expand a block by more than this factor; anything beyond is a lie.
@@ -38,6 +41,32 @@ const LZ4_RATIO_MAX: usize = 255;
 
 /// No Snappy block expands more than this: a copy of at most 64 bytes takes three.
 const SNAPPY_RATIO_MAX: usize = 22;
+
+thread_local! {
+    /// What LZ4 finds repetitions with: 8 KiB, which most requests are not worth.
+    static LZ4_TABLE: RefCell<CompressTable> = RefCell::new(CompressTable::small());
+}
+
+/// Compresses an LZ4 block.
+fn compress_lz4(plain: &[u8]) -> Vec<u8> {
+    // A longer one needs a larger table, which would stay.
+    if plain.len() >= usize::from(u16::MAX) {
+        return lz4_flex::block::compress(plain);
+    }
+    let mut block = vec![0; get_maximum_output_size(plain.len())];
+    let len = LZ4_TABLE.with_borrow_mut(|table| compress_into_with_table(plain, &mut block, table));
+    // The room is always enough: it is what the worst input needs.
+    block.truncate(len.unwrap_or_default());
+    block
+}
+
+/// The payload of a segment as an LZ4 block, if that is worth it.
+pub fn compress_payload(payload: &[u8]) -> Option<Vec<u8>> {
+    if payload.len() < BODY_LEN_MIN {
+        return None;
+    }
+    Some(compress_lz4(payload)).filter(|block| block.len() < payload.len())
+}
 
 /// Compresses the body of the request envelope at the end of `out`, starting at `start`, in place.
 ///
@@ -50,7 +79,7 @@ pub fn compress_request(compression: Compression, start: usize, out: &mut Vec<u8
     let compressed = match compression {
         Compression::Lz4 => {
             let mut compressed = u32::try_from(body.len()).unwrap_or(u32::MAX).to_be_bytes().to_vec();
-            compressed.extend_from_slice(&lz4_flex::block::compress(body));
+            compressed.extend_from_slice(&compress_lz4(body));
             compressed
         }
         Compression::Snappy => match snap::raw::Encoder::new().compress_vec(body) {

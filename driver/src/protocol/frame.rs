@@ -14,7 +14,7 @@
 use crate::env::mutants::is_planted;
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::compression::decompress_lz4;
+use super::compression::{compress_payload, decompress_lz4};
 use super::envelope::request_len;
 use super::{DecodeError, envelope};
 
@@ -120,7 +120,7 @@ pub fn write_segment(payload: &[u8], self_contained: bool, format: SegmentFormat
     debug_assert!(payload.len() <= PAYLOAD_LEN_MAX);
     let compressed = match format {
         SegmentFormat::Plain => None,
-        SegmentFormat::Lz4 => Some(lz4_flex::block::compress(payload)).filter(|block| block.len() < payload.len()),
+        SegmentFormat::Lz4 => compress_payload(payload),
     };
     let wire = compressed.as_deref().unwrap_or(payload);
     let self_contained = u64::from(self_contained);
