@@ -14,7 +14,7 @@ use super::{ddl, parser};
 use crate::remembered::Remembered;
 use crate::schema::options::{self, TableOptions, read_map, read_string, show_map};
 use crate::schema::{Column, ColumnKind, Index, Keyspace, Schema, Table};
-use crate::storage::{Mutation, Store};
+use crate::storage::{ColumnId, Mutation, Store};
 use crate::types::{CqlType, UserType, Value, codec};
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
@@ -331,8 +331,9 @@ struct SchemaRows<'a> {
 impl<'a> SchemaRows<'a> {
     fn all(&mut self, name: &str) -> Vec<SchemaRow<'a>> {
         let Some(table) = self.system.table("system_schema", name) else { return Vec::new() };
-        let mut by_name: Vec<usize> = (0..table.columns.len()).collect();
-        by_name.sort_unstable_by_key(|i| &table.columns[*i].name);
+        let mut by_name: Vec<(usize, ColumnId)> =
+            table.columns.iter().map(|column| ColumnId::of(&column.name)).enumerate().collect();
+        by_name.sort_unstable_by_key(|(at, _)| &table.columns[*at].name);
         let mut rows = Vec::new();
         self.digest.update(name.as_bytes());
         for (key, partition) in self.store.partitions(table.id) {
@@ -352,13 +353,13 @@ impl<'a> SchemaRows<'a> {
                     static_row: &partition.static_row,
                     unix_seconds: self.unix_seconds,
                 };
-                let value = |i: &usize| Some((table.columns[*i].name.as_str(), view.value(*i)?));
-                let values: Vec<(&str, Bytes)> = by_name.iter().filter_map(value).collect();
-                for (name, value) in &values {
-                    self.digest.update((name.len() as u64).to_be_bytes());
-                    self.digest.update(name.as_bytes());
-                    self.digest.update((value.len() as u64).to_be_bytes());
-                    self.digest.update(value);
+                let mut values = Vec::with_capacity(by_name.len());
+                for (at, id) in &by_name {
+                    let Some(value) = view.value(*at) else { continue };
+                    self.digest.update(id.0.to_be_bytes());
+                    self.digest.update(u32::try_from(value.len()).unwrap_or(u32::MAX).to_be_bytes());
+                    self.digest.update(&value);
+                    values.push((table.columns[*at].name.as_str(), value));
                 }
                 rows.push(SchemaRow(values));
             }

@@ -174,7 +174,7 @@ impl Node {
 
     /// Applies a mutation of a table that is described in the system schema to the node's own store.
     fn apply_local(&mut self, mutation: &Mutation) {
-        if let Some(table) = self.tables.system.table_by_id(mutation.table) {
+        if let Some(table) = self.tables.table_by_id(mutation.table) {
             self.store.apply(table, mutation);
             if mutation.keyspace == "system_schema" {
                 self.schema_contents.apply(mutation);

@@ -29,6 +29,7 @@ pub(super) struct SystemTables {
     pub(super) schema: Arc<Schema>,
     /// A store that describes the system keyspaces in `system_schema`.
     pub(super) store: Store,
+    by_id: BTreeMap<Uuid, Arc<Table>>,
 }
 
 impl SystemTables {
@@ -48,7 +49,14 @@ impl SystemTables {
             }
         }
         let schema = Arc::new(cql::schema_from_rows(&store, &system, 0));
-        Self { system, schema, store }
+        let tables = system.keyspaces.values().flat_map(|keyspace| keyspace.tables.values());
+        let by_id = tables.map(|table| (table.id, Arc::clone(table))).collect();
+        Self { system, schema, store, by_id }
+    }
+
+    /// The system table with this id.
+    pub(super) fn table_by_id(&self, id: Uuid) -> Option<&Arc<Table>> {
+        self.by_id.get(&id)
     }
 
     /// The table of keyspace `system` with this name, if the release has it.

@@ -148,7 +148,7 @@ impl ResponseMessage {
 pub fn encode_response(codec: &Codec, stream: i16, message: &ResponseMessage, envelope: &ResponseEnvelope) -> Bytes {
     let version = codec.version();
     let mut flags = 0;
-    let mut body = BytesMut::new();
+    let mut body = BytesMut::with_capacity(BODY_LEN_USUAL);
     if let Some(id) = envelope.tracing_id {
         flags |= flag::TRACING;
         body.put_slice(id.as_bytes());
@@ -164,6 +164,9 @@ pub fn encode_response(codec: &Codec, stream: i16, message: &ResponseMessage, en
     put_message(&mut body, message, version);
     codec.encode(stream, message.opcode(), flags, &body)
 }
+
+/// Room for the body of most responses.
+const BODY_LEN_USUAL: usize = 512;
 
 /// Encodes an event for the wire of a connection.
 #[must_use]

@@ -24,7 +24,8 @@ pub fn split_collection(bytes: &Bytes, is_map: bool) -> Option<Vec<Value>> {
 /// Serialises a list, a set, or the keys and values of a map in turn (`count` is the number of pairs then).
 #[must_use]
 pub fn join_collection<'a>(count: usize, elements: impl IntoIterator<Item = &'a Value>) -> Bytes {
-    let mut out = BytesMut::new();
+    let elements = elements.into_iter();
+    let mut out = BytesMut::with_capacity(4 + elements.size_hint().0 * 16);
     out.put_i32(i32::try_from(count).unwrap_or(i32::MAX));
     for element in elements {
         write_value(&mut out, element.as_ref());
