@@ -249,15 +249,27 @@ mod tests {
 
     #[test]
     fn a_flipped_bit_anywhere_is_noticed() {
-        for format in FORMATS {
+        let cases = [(SegmentFormat::Plain, 40), (SegmentFormat::Lz4, 40), (SegmentFormat::Lz4, 600)];
+        for (format, body_len) in cases {
             let mut wire = Vec::new();
-            write_segment(&envelope_of(40, 0), true, format, &mut wire);
+            write_segment(&envelope_of(body_len, 0), true, format, &mut wire);
             for bit in 0..wire.len() * 8 {
                 let mut broken = wire.clone();
                 broken[bit / 8] ^= 1 << (bit % 8);
                 let result = split_segment(&mut BytesMut::from(&broken[..]), format);
                 assert!(result.is_err(), "{format:?} bit {bit}: {result:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_long_payload_becomes_shorter_and_a_short_one_is_sent_as_it_is() {
+        for (body_len, is_compressed) in [(600, true), (80_000, true), (400, false)] {
+            let payload = envelope_of(body_len, 0);
+            let mut wire = Vec::new();
+            write_segment(&payload, true, SegmentFormat::Lz4, &mut wire);
+            assert_eq!(wire.len() < payload.len(), is_compressed, "{body_len} bytes: {}", wire.len());
+            assert_eq!(read_back(&wire, SegmentFormat::Lz4, 1000), Ok(payload));
         }
     }
 
