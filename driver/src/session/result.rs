@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::paging_state::PagingState;
 use crate::execution::{Answer, Attempt, Error, ErrorKind, Result};
 use crate::protocol::response::{Annotations, Message, ResultBody, Rows};
-use crate::value::{CellReader, ColumnSpec, DecodeRow, RowCells, RowError, RowIterator};
+use crate::value::{CellReader, ColumnSpec, DecodeRow, RowCells, RowError, RowIterator, RowLayout, read_row};
 
 /// One page of a paged result.
 pub type Page = QueryResult;
@@ -88,11 +88,21 @@ impl QueryResult {
         found.ok_or_else(|| Error::applied(ErrorKind::NotRows))
     }
 
-    /// Goes on with rows of this page, of which `left` rows and bytes are left.
-    pub(super) fn rows_left<'a, T: DecodeRow<'a>>(&'a self, left: RowsLeft) -> Result<RowIterator<'a, T>> {
+    /// Checks that the rows of this page can be read as `T`.
+    pub(super) fn layout<T: RowLayout>(&self) -> Result<T::Layout> {
+        let (_, columns) = self.rows_and_columns()?;
+        T::layout(columns).map_err(row_error)
+    }
+
+    /// Reads the first of the rows that are left.
+    #[inline]
+    pub(super) fn next_row<'a, T: DecodeRow<'a>>(&'a self, layout: &T::Layout, left: &mut RowsLeft) -> Result<T> {
         let (rows, columns) = self.rows_and_columns()?;
         let start = rows.content.len().saturating_sub(left.bytes);
-        RowIterator::new(columns, &rows.content[start..], left.rows).map_err(row_error)
+        let mut reader = CellReader::new(&rows.content[start..]);
+        let row = read_row(layout, columns, &mut reader, &mut left.rows);
+        left.bytes = reader.rest().len();
+        row.map_err(row_error)
     }
 
     /// What a reader of this page has before it.

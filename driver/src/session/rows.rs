@@ -5,10 +5,9 @@
 //! - A scan ends with the page that announces no successor, never with a page that happens to be empty.
 //! - A failed page may be asked for again: the position moves only with success.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,12 +16,12 @@ use futures_core::Stream;
 use super::binding::Bound;
 use super::handle::Session;
 use super::paging_state::PagingState;
-use super::result::{Page, RowsLeft, row_error};
+use super::result::{Page, RowsLeft};
 use crate::env::BoxFuture;
 use crate::env::mutants::is_planted;
-use crate::execution::{Error, ErrorKind, Result};
+use crate::execution::{ErrorKind, Result};
 use crate::statement::{Statement, StatementOptions};
-use crate::value::{BindValues, DecodeRow};
+use crate::value::{BindValues, DecodeRow, RowLayout};
 
 /// The pages of one query.
 pub struct Pages {
@@ -106,13 +105,17 @@ impl fmt::Debug for Pages {
 ///
 /// While the rows of a page are read the next page is on its way; one page is fetched ahead, never more.
 #[must_use = "streams do nothing unless polled"]
-pub struct RowStream<T> {
-    /// Decoded ahead, few enough to stay in the processor's cache.
-    rows: VecDeque<T>,
-    page: Option<(Page, RowsLeft)>,
-    /// An error met while decoding, to be reported after the rows before it.
-    error: Option<Error>,
+pub struct RowStream<T: RowLayout> {
+    page: Option<PageInReading<T>>,
     fetch: Fetch,
+}
+
+/// A page of which some rows were read. They are decoded one at a time: what the reader drops of one row is room for
+/// the next, at the top of the allocator's lists; decoded ahead by the dozen they take it half as long again.
+struct PageInReading<T: RowLayout> {
+    page: Page,
+    layout: Box<T::Layout>,
+    left: RowsLeft,
 }
 
 type Fetched = (Box<Pages>, Result<Option<Page>>);
@@ -129,12 +132,9 @@ enum Fetch {
     Ended,
 }
 
-/// Rows decoded at a time: enough that checking the columns once for each batch does not count.
-const BATCH_ROWS: usize = 64;
-
-impl<T> RowStream<T> {
+impl<T: RowLayout> RowStream<T> {
     pub(super) fn new(pages: Pages) -> Self {
-        Self { rows: VecDeque::new(), page: None, error: None, fetch: Fetch::Idle(Box::new(pages)) }
+        Self { page: None, fetch: Fetch::Idle(Box::new(pages)) }
     }
 
     /// Starts fetching the next page, so that it comes while this one is read.
@@ -193,19 +193,20 @@ fn fetch(mut pages: Box<Pages>) -> BoxFuture<'static, Fetched> {
 }
 
 impl<T: for<'a> DecodeRow<'a> + Send + 'static> RowStream<T> {
-    /// Decodes some rows of the page at hand, up to the first that cannot be decoded.
-    fn decode_batch(&mut self) -> Result<()> {
-        let Some((page, left)) = &mut self.page else { return Ok(()) };
-        let mut rows = page.rows_left::<T>(*left)?;
-        for row in rows.by_ref().take(BATCH_ROWS) {
-            self.rows.push_back(row.map_err(row_error)?);
+    /// The next row of the page at hand. Nothing follows an error.
+    #[inline]
+    fn next_of_page(&mut self) -> Option<Result<T>> {
+        let reading = self.page.as_mut().filter(|reading| reading.left.rows > 0)?;
+        let row = reading.page.next_row::<T>(&reading.layout, &mut reading.left);
+        if row.is_err() {
+            self.end();
         }
-        (left.rows, left.bytes) = rows.left();
-        drop(rows);
-        if left.rows == 0 {
-            self.page = None;
-        }
-        Ok(())
+        Some(row)
+    }
+
+    fn end(&mut self) {
+        self.page = None;
+        self.fetch = Fetch::Ended;
     }
 
     /// The next row, for callers without a stream library.
@@ -213,12 +214,13 @@ impl<T: for<'a> DecodeRow<'a> + Send + 'static> RowStream<T> {
     /// # Errors
     ///
     /// As `Query::all`; nothing follows an error.
+    #[inline]
     pub async fn next(&mut self) -> Option<Result<T>>
     where
         T: Unpin,
     {
-        if let Some(row) = self.rows.pop_front() {
-            return Some(Ok(row));
+        if let Some(row) = self.next_of_page() {
+            return Some(row);
         }
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
     }
@@ -229,35 +231,28 @@ impl<T: for<'a> DecodeRow<'a> + Send + Unpin + 'static> Stream for RowStream<T> 
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
-            if let Some(row) = self.rows.pop_front() {
-                return Poll::Ready(Some(Ok(row)));
+            if let Some(row) = self.next_of_page() {
+                return Poll::Ready(Some(row));
             }
-            if let Some(error) = self.error.take() {
-                self.fetch = Fetch::Ended;
-                return Poll::Ready(Some(Err(error)));
-            }
-            if self.page.is_some() {
-                if let Err(error) = self.decode_batch() {
-                    self.page = None;
-                    self.error = Some(error);
-                }
-                continue;
-            }
-            match self.poll_page(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Ready(Some(Err(error))) => self.error = Some(error),
-                Poll::Ready(Some(Ok(page))) => {
+            self.page = None;
+            let Some(page) = ready!(self.poll_page(cx)) else { return Poll::Ready(None) };
+            match page.and_then(|page| Ok((page.layout::<T>()?, page))) {
+                Ok((layout, page)) => {
                     let left = page.all_left();
-                    self.page = Some((page, left));
+                    self.page = Some(PageInReading { page, layout: Box::new(layout), left });
+                }
+                Err(error) => {
+                    self.end();
+                    return Poll::Ready(Some(Err(error)));
                 }
             }
         }
     }
 }
 
-impl<T> fmt::Debug for RowStream<T> {
+impl<T: RowLayout> fmt::Debug for RowStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RowStream").field("decoded", &self.rows.len()).finish_non_exhaustive()
+        let left = self.page.as_ref().map_or(0, |reading| reading.left.rows);
+        f.debug_struct("RowStream").field("left_of_page", &left).finish_non_exhaustive()
     }
 }

@@ -38,6 +38,7 @@ pub use decode::{CellReader, DecodeValue};
 pub use encode::{EncodeValue, MaybeUnset, Presence, Unset, write_value};
 pub use error::{BindError, RowError, ValueError, ValueErrorKind};
 pub use numbers::{Counter, CqlDecimal};
-pub use row::{CqlRow, DecodeRow, RowCells, RowIterator, column_error};
+pub(crate) use row::read_row;
+pub use row::{CqlRow, DecodeRow, RowCells, RowIterator, RowLayout, column_error};
 pub use temporal::{CqlDate, CqlDuration, CqlTime, CqlTimestamp};
 pub use timeuuid::Timeuuid;

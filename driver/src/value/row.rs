@@ -4,12 +4,10 @@ use std::sync::Arc;
 
 use super::{CellReader, ColumnSpec, CqlValue, DecodeValue, RowError, ValueError};
 
-/// A Rust type that can be read from rows, borrowing from the page where it can.
-///
-/// Implemented for tuples of up to 16 columns, by position, and for [`CqlRow`].
-pub trait DecodeRow<'a>: Sized {
+/// What a Rust type has to know of a page's columns before its rows can be read as that type.
+pub trait RowLayout: Sized {
     /// What is found out once per page, such as where each field's column stands.
-    type Layout;
+    type Layout: Send;
 
     /// Checks the columns once per page.
     ///
@@ -17,7 +15,12 @@ pub trait DecodeRow<'a>: Sized {
     ///
     /// If rows with these columns cannot be read.
     fn layout(columns: &[ColumnSpec]) -> Result<Self::Layout, RowError>;
+}
 
+/// A Rust type that can be read from rows, borrowing from the page where it can.
+///
+/// Implemented for tuples of up to 16 columns, by position, and for [`CqlRow`].
+pub trait DecodeRow<'a>: RowLayout {
     /// Reads one row. Cells left unread are skipped.
     ///
     /// # Errors
@@ -121,17 +124,28 @@ impl<'a, T: DecodeRow<'a>> RowIterator<'a, T> {
     }
 }
 
-impl<'a, T: DecodeRow<'a>> RowIterator<'a, T> {
-    /// The start of the next row is unknown: there is nothing left to read.
-    #[cold]
-    fn lost(&mut self, error: RowError) -> RowError {
-        self.left = 0;
-        error
-    }
-
-    /// Rows and bytes not read yet, from which another iterator can go on.
-    pub(crate) fn left(&self) -> (usize, usize) {
-        (self.left, self.reader.rest().len())
+/// Reads the row at the reader, one of `left`. Where the start of the next row cannot be found there is nothing left to
+/// read.
+#[inline]
+pub(crate) fn read_row<'a, T: DecodeRow<'a>>(
+    layout: &T::Layout,
+    columns: &'a Arc<[ColumnSpec]>,
+    reader: &mut CellReader<'a>,
+    left: &mut usize,
+) -> Result<T, RowError> {
+    *left = left.saturating_sub(1);
+    let mut cells = RowCells::new(columns, *reader);
+    let row = T::decode_row(layout, &mut cells);
+    match (row, cells.finish()) {
+        (row, Ok(next)) => {
+            *reader = next;
+            row
+        }
+        // What is wrong with the row was found first.
+        (Err(error), Err(_)) | (Ok(_), Err(error)) => {
+            *left = 0;
+            Err(error)
+        }
     }
 }
 
@@ -140,25 +154,10 @@ impl<'a, T: DecodeRow<'a>> Iterator for RowIterator<'a, T> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        let mut cells = RowCells::new(self.columns, self.reader);
-        match T::decode_row(&self.layout, &mut cells) {
-            Ok(row) => match cells.finish() {
-                Ok(reader) => {
-                    self.reader = reader;
-                    Some(Ok(row))
-                }
-                Err(error) => Some(Err(self.lost(error))),
-            },
-            Err(error) => {
-                match cells.finish() {
-                    Ok(reader) => self.reader = reader,
-                    // What is wrong with the row was found first.
-                    Err(_) => self.left = 0,
-                }
-                Some(Err(error))
-            }
+        if self.left == 0 {
+            return None;
         }
+        Some(read_row(&self.layout, self.columns, &mut self.reader, &mut self.left))
     }
 
     /// A row without columns takes no bytes, so only the upper bound can be believed.
@@ -216,13 +215,15 @@ impl CqlRow {
     }
 }
 
-impl<'a> DecodeRow<'a> for CqlRow {
+impl RowLayout for CqlRow {
     type Layout = ();
 
     fn layout(_columns: &[ColumnSpec]) -> Result<(), RowError> {
         Ok(())
     }
+}
 
+impl<'a> DecodeRow<'a> for CqlRow {
     fn decode_row((): &(), cells: &mut RowCells<'a>) -> Result<Self, RowError> {
         let start = cells.reader.rest();
         let end = cells.clone().finish()?;

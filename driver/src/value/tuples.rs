@@ -4,7 +4,7 @@ use super::decode::{CellReader, not_null};
 use super::row::column_error;
 use super::{
     BindError, BindValues, BindWriter, ColumnSpec, CqlType, DecodeRow, DecodeValue, EncodeValue, RowCells, RowError,
-    ValueError, ValueErrorKind, write_value,
+    RowLayout, ValueError, ValueErrorKind, write_value,
 };
 
 macro_rules! tuple {
@@ -47,7 +47,7 @@ macro_rules! tuple {
             }
         }
 
-        impl<'a, $($name: DecodeValue<'a>),+> DecodeRow<'a> for ($($name,)+) {
+        impl<'a, $($name: DecodeValue<'a>),+> RowLayout for ($($name,)+) {
             type Layout = ();
 
             fn layout(columns: &[ColumnSpec]) -> Result<(), RowError> {
@@ -58,7 +58,9 @@ macro_rules! tuple {
                     .map_err(|error| column_error(&columns[$index], error))?;)+
                 Ok(())
             }
+        }
 
+        impl<'a, $($name: DecodeValue<'a>),+> DecodeRow<'a> for ($($name,)+) {
             #[inline]
             fn decode_row((): &(), cells: &mut RowCells<'a>) -> Result<Self, RowError> {
                 Ok(($(cells.next_value::<$name>()?,)+))
