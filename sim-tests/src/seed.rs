@@ -24,11 +24,11 @@ pub enum Profile {
     Schema,
     /// Lightweight transactions under contention.
     Lwt,
-    /// Days of simulated time.
+    /// Hours of simulated time with long faults in them.
     Soak,
-    /// Hundreds of nodes.
+    /// Dozens of nodes, up to a hundred.
     Wide,
-    /// Hundreds of sessions.
+    /// Dozens of sessions, up to two hundred.
     Fleet,
 }
 
@@ -50,12 +50,6 @@ impl Profile {
             Self::Wide => "wide",
             Self::Fleet => "fleet",
         }
-    }
-
-    /// Whether this generator can make plans of it.
-    #[must_use]
-    pub const fn is_supported(self) -> bool {
-        matches!(self, Self::Quick | Self::Chaos | Self::Topology | Self::Schema | Self::Lwt)
     }
 }
 
@@ -100,17 +94,14 @@ impl Seed {
         Self::new(profile, Entropy::new(base).draw("campaign seed", index, 0))
     }
 
-    /// Checks that this generator made the seed and can make plans of its profile.
+    /// Checks that this generator made the seed.
     ///
     /// # Errors
     ///
-    /// [`SeedError::OtherGenerator`] and [`SeedError::UnsupportedProfile`]; both texts say what to do instead.
+    /// [`SeedError::OtherGenerator`], whose text says what to do instead.
     pub fn check(self) -> Result<Self, SeedError> {
         if self.generator != GENERATOR_VERSION {
             return Err(SeedError::OtherGenerator(self));
-        }
-        if !self.profile.is_supported() {
-            return Err(SeedError::UnsupportedProfile(self.profile));
         }
         Ok(self)
     }
@@ -162,8 +153,6 @@ pub enum SeedError {
     Malformed(String),
     /// Its profile does not exist.
     UnknownProfile(String),
-    /// Its profile exists, but this generator cannot make plans of it.
-    UnsupportedProfile(Profile),
     /// Another generator made it.
     OtherGenerator(Seed),
 }
@@ -180,9 +169,6 @@ impl fmt::Display for SeedError {
                     write!(f, " {profile}")?;
                 }
                 Ok(())
-            }
-            Self::UnsupportedProfile(profile) => {
-                write!(f, "the profile {profile} is not generated yet: use quick, chaos, topology, schema or lwt")
             }
             Self::OtherGenerator(seed) => write!(
                 f,
@@ -216,10 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn seeds_of_other_generators_and_unsupported_profiles_are_refused() {
+    fn seeds_of_other_generators_are_refused() {
         let other = Seed { generator: GENERATOR_VERSION + 1, profile: Profile::Quick, bits: 1 };
         assert_eq!(other.check(), Err(SeedError::OtherGenerator(other)));
-        assert_eq!(Seed::new(Profile::Wide, 1).check(), Err(SeedError::UnsupportedProfile(Profile::Wide)));
         assert!(Seed::new(Profile::Quick, 1).check().is_ok());
     }
 

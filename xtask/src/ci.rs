@@ -31,6 +31,9 @@ const STEPS: &[Step] = &[
     },
     step("chaos", &["xtask", "sim", "--seeds", "400", "--profile", "quick"]),
     step("more chaos", &["xtask", "sim", "--seeds", "150", "--profile", "chaos"]),
+    step("hours", &["xtask", "sim", "--seeds", "20", "--profile", "soak"]),
+    step("many nodes", &["xtask", "sim", "--seeds", "20", "--profile", "wide"]),
+    step("many sessions", &["xtask", "sim", "--seeds", "10", "--profile", "fleet"]),
     step("determinism", &["xtask", "sim", "--check-determinism", "--seeds", "40"]),
     step("the canary", &["xtask", "sim", "--mutant", "canary", "--seeds", "3", "--expect-failure"]),
 ];

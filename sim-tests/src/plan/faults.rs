@@ -15,8 +15,11 @@ pub(super) const fn fits(kind: Profile, family: usize) -> bool {
 }
 
 /// How long a fault holds: quantised, mostly short.
-pub(super) fn hold() -> impl Strategy<Value = u64> {
-    select(vec![100_u64, 500, 1_000, 2_000, 4_000, 8_000])
+pub(super) fn hold(kind: Profile) -> impl Strategy<Value = u64> + use<> {
+    select(match kind {
+        Profile::Soak => vec![1_000_u64, 8_000, 60_000, 600_000],
+        _ => vec![100, 500, 1_000, 2_000, 4_000, 8_000],
+    })
 }
 
 /// The number of families that [`fault`] knows.

@@ -8,7 +8,7 @@ use super::{
     Action, ClusterShape, Compression, DriverSettings, Level, Operation, Phases, Plan, PlannedFault, RetryChoice,
     Workload, faults,
 };
-use crate::seed::{Profile, Seed, SeedError};
+use crate::seed::{Profile, Seed};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -18,7 +18,7 @@ use simcluster::entropy::Entropy;
 use simcluster::fault::Fault;
 
 /// The plan of a seed that was checked.
-pub(super) fn generate(seed: Seed) -> Result<Plan, SeedError> {
+pub(super) fn generate(seed: Seed) -> Plan {
     let sizes = match seed.profile {
         Profile::Quick => Sizes { safety_ms: 10_000..=10_000, operations: 20..=60, faults: 0..=4, kind: seed.profile },
         Profile::Chaos => {
@@ -31,7 +31,13 @@ pub(super) fn generate(seed: Seed) -> Result<Plan, SeedError> {
             Sizes { safety_ms: 15_000..=30_000, operations: 60..=160, faults: 0..=6, kind: seed.profile }
         }
         Profile::Lwt => Sizes { safety_ms: 10_000..=20_000, operations: 60..=160, faults: 0..=6, kind: seed.profile },
-        other => return Err(SeedError::UnsupportedProfile(other)),
+        Profile::Soak => {
+            Sizes { safety_ms: HOUR_MS..=6 * HOUR_MS, operations: 60..=200, faults: 4..=24, kind: seed.profile }
+        }
+        Profile::Wide => Sizes { safety_ms: 10_000..=20_000, operations: 20..=60, faults: 0..=4, kind: seed.profile },
+        Profile::Fleet => {
+            Sizes { safety_ms: 10_000..=20_000, operations: 200..=400, faults: 0..=4, kind: seed.profile }
+        }
     };
     // The key of the stream: four words drawn from the seed, the profile included, so that profiles do not correlate.
     let entropy = Entropy::new(seed.bits);
@@ -42,10 +48,10 @@ pub(super) fn generate(seed: Seed) -> Result<Plan, SeedError> {
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &key);
     let mut runner = TestRunner::new_with_rng(Config { failure_persistence: None, ..Config::default() }, rng);
     let draft = draft(&sizes).new_tree(&mut runner).map(|tree| tree.current());
-    // The strategies reject nothing, so they cannot give up.
-    let Ok(draft) = draft else { return Err(SeedError::UnsupportedProfile(seed.profile)) };
-    Ok(draft.finish(seed))
+    draft.expect("the strategies reject nothing, so they cannot give up").finish(seed)
 }
+
+const HOUR_MS: u64 = 3_600_000;
 
 /// What differs between profiles.
 struct Sizes {
@@ -77,6 +83,8 @@ impl Draft {
             self.driver.metadata_refresh_ms = 20_000;
         }
         let clients = self.clients;
+        // Sessions are opened one after the other.
+        let boot_ms = 60_000_u64.max(u64::from(clients) * 4_000);
         let mut operations: Vec<Operation> = (1..)
             .zip(self.operations)
             .map(|(id, (at_ms, client, level, drop_after_ms, action))| Operation {
@@ -101,7 +109,7 @@ impl Draft {
             cluster: self.cluster,
             driver: self.driver,
             workload: self.workload,
-            phases: Phases { boot_ms: 60_000, safety_ms: self.safety_ms, close_ms: 5_000 },
+            phases: Phases { boot_ms, safety_ms: self.safety_ms, close_ms: 5_000 },
             operations,
             faults,
         }
@@ -147,20 +155,20 @@ fn resolve_columns(operations: &mut [Operation]) {
 fn draft(sizes: &Sizes) -> impl Strategy<Value = Draft> + use<> {
     let (operations, faults, kind) = (sizes.operations.clone(), sizes.faults.clone(), sizes.kind);
     let swarm = (vec(any::<bool>(), faults::FAMILIES), select(vec![1_u64, 1, 1, 1_000]));
-    (cluster(kind), driver(), workload(kind), 1_u32..=3, sizes.safety_ms.clone(), swarm)
+    (cluster(kind), driver(), workload(kind), clients(kind), sizes.safety_ms.clone(), swarm)
         .prop_flat_map(move |(cluster, driver, mut workload, clients, safety_ms, (families, beat))| {
             let nodes: u32 = cluster.datacenters.iter().sum();
             // Which statement an id means depends on the keyspace before Cassandra 4.0.
             workload.keyspaces &= cluster.protocol_version_max == 5;
             // In some plans the calls come in bursts.
             let moment = (0..safety_ms).prop_map(move |at| at / beat * beat);
-            let operation = (moment, 0_u32..3, level(), drop_after(), action(kind, &workload));
+            let operation = (moment, 0..clients.max(3), level(), drop_after(), action(kind, &workload));
             // A family that is off yields no faults, so mild plans stay mild.
             let families: Vec<usize> =
                 (0..faults::FAMILIES).filter(|family| families[*family] && faults::fits(kind, *family)).collect();
             let faults = if families.is_empty() { 0..=0 } else { faults.clone() };
             let fault = select(if families.is_empty() { vec![0] } else { families })
-                .prop_flat_map(move |family| (0..safety_ms * 8 / 10, faults::hold(), faults::fault(family, nodes)));
+                .prop_flat_map(move |family| (0..safety_ms * 8 / 10, faults::hold(kind), faults::fault(family, nodes)));
             (
                 Just((cluster, driver, workload, clients, safety_ms)),
                 vec(operation, operations.clone()),
@@ -179,8 +187,18 @@ fn draft(sizes: &Sizes) -> impl Strategy<Value = Draft> + use<> {
         })
 }
 
+/// How many sessions there are.
+fn clients(kind: Profile) -> BoxedStrategy<u32> {
+    match kind {
+        Profile::Fleet => select(vec![50_u32, 100, 200]).boxed(),
+        _ => (1_u32..=3).boxed(),
+    }
+}
+
 fn cluster(kind: Profile) -> BoxedStrategy<ClusterShape> {
     let datacenters = match kind {
+        Profile::Soak | Profile::Fleet => Just(vec![3]).boxed(),
+        Profile::Wide => select(vec![vec![30], vec![60], vec![20, 20], vec![100]]).boxed(),
         Profile::Quick | Profile::Lwt => Just(vec![3]).boxed(),
         Profile::Topology => select(vec![vec![4], vec![5], vec![4, 3]]).boxed(),
         _ => select(vec![vec![3], vec![3], vec![3], vec![3], vec![1], vec![4], vec![5], vec![6], vec![3, 3]]).boxed(),
@@ -403,6 +421,25 @@ mod tests {
         for bits in 0..100 {
             let plan = quick(bits);
             assert_eq!(Plan::parse(&plan.to_toml()), Ok(plan));
+        }
+        for profile in Profile::ALL {
+            let plan = Plan::generate(Seed::new(profile, 7)).expect("a seed of this generator");
+            assert_eq!(Plan::parse(&plan.to_toml()), Ok(plan), "{profile}");
+        }
+    }
+
+    #[test]
+    fn soaks_are_long_wide_clusters_have_many_nodes_and_fleets_many_sessions() {
+        let plan = |profile, bits| Plan::generate(Seed::new(profile, bits)).expect("a seed of this generator");
+        for bits in 0..20 {
+            assert!(plan(Profile::Soak, bits).phases.safety_ms >= HOUR_MS);
+            assert!(plan(Profile::Wide, bits).nodes() >= 30);
+            let fleet = plan(Profile::Fleet, bits);
+            assert!(fleet.clients >= 50);
+            assert!(
+                fleet.operations.iter().any(|operation| operation.client >= 10),
+                "all of them have something to do"
+            );
         }
     }
 

@@ -52,9 +52,9 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// If the seed belongs to another generator or to a profile that is not generated yet.
+    /// If the seed belongs to another generator.
     pub fn generate(seed: Seed) -> Result<Self, SeedError> {
-        generate::generate(seed.check()?)
+        Ok(generate::generate(seed.check()?))
     }
 
     /// Reads a plan file.

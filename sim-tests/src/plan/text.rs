@@ -162,8 +162,8 @@ const NEWCOMERS_MAX: u32 = 50;
 /// As above.
 const NODES_MAX: u32 = 300;
 
-/// One hour: a plan that simulates more belongs to another profile.
-const SAFETY_MS_MAX: u64 = 3_600_000;
+/// One day: more would take minutes per run.
+const SAFETY_MS_MAX: u64 = 24 * 3_600_000;
 
 /// Entries are numbered within their operation's hundred.
 pub(crate) const ENTRIES_MAX: u32 = 99;

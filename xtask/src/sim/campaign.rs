@@ -38,10 +38,6 @@ pub fn run(root: &Path, arguments: &SimArguments, profile: Profile) -> Exit {
     let display = Display::new(&campaign, arguments.json);
     let report = campaign.run(&|progress| display.show(progress), &stop);
     display.clear();
-    let report = match report {
-        Ok(report) => report,
-        Err(e) => return refuse(&e.to_string(), Exit::Usage),
-    };
     if arguments.json {
         return match serde_json::to_string(&report) {
             Ok(text) => {
