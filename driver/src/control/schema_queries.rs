@@ -156,17 +156,19 @@ impl SchemaReader<'_> {
             // The scope has the keyspace itself as a whole.
             SchemaTarget::Keyspace => {}
             SchemaTarget::Table(name) => {
-                let texts = ["tables", "columns", "indexes", "column_masks"].map(|t| query(t, "table_name", name));
+                let texts = ["tables", "columns", "indexes", "triggers", "column_masks"]
+                    .map(|table| query(table, "table_name", name));
                 let view_text = query("views", "view_name", name);
-                let (tables, columns, indexes, masks, views) = tokio::join!(
+                let (tables, columns, indexes, triggers, masks, views) = tokio::join!(
                     self.query(&texts[0]),
                     self.query(&texts[1]),
                     self.query(&texts[2]),
-                    self.query_if_present(&texts[3]),
+                    self.query(&texts[3]),
+                    self.query_if_present(&texts[4]),
                     self.query(&view_text),
                 );
                 (rows.tables, rows.columns, rows.indexes) = (tables?, columns?, indexes?);
-                (rows.column_masks, rows.views) = (masks?, views?);
+                (rows.triggers, rows.column_masks, rows.views) = (triggers?, masks?, views?);
             }
             SchemaTarget::Type(name) => rows.types = self.query(&query("types", "type_name", name)).await?,
             SchemaTarget::Function { name, .. } => {
@@ -181,15 +183,16 @@ impl SchemaReader<'_> {
 
     async fn contents(&self, condition: Option<&str>) -> Result<SchemaRows, MetadataError> {
         let Some(condition) = condition else { return Ok(SchemaRows::default()) };
-        let texts = ["tables", "types", "indexes", "views", "functions", "aggregates", "column_masks"]
+        let texts = ["tables", "types", "indexes", "triggers", "views", "functions", "aggregates", "column_masks"]
             .map(|table| format!("SELECT * FROM system_schema.{table}{condition}"));
         let columns_text = format!("SELECT {COLUMNS} FROM system_schema.columns{condition}");
-        let [tables, types, indexes, views, functions, aggregates, column_masks] = &texts;
-        let (tables, columns, types, indexes, views, functions, aggregates, column_masks) = tokio::join!(
+        let [tables, types, indexes, triggers, views, functions, aggregates, column_masks] = &texts;
+        let (tables, columns, types, indexes, triggers, views, functions, aggregates, column_masks) = tokio::join!(
             self.query(tables),
             self.query(&columns_text),
             self.query(types),
             self.query(indexes),
+            self.query(triggers),
             self.query(views),
             self.query(functions),
             self.query(aggregates),
@@ -200,6 +203,7 @@ impl SchemaReader<'_> {
             columns: columns?,
             types: types?,
             indexes: indexes?,
+            triggers: triggers?,
             views: views?,
             functions: functions?,
             aggregates: aggregates?,

@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::topology::{
     AggregateMetadata, ColumnKind, ColumnMetadata, FunctionMetadata, FunctionSignature, IndexMetadata,
-    KeyspaceMetadata, Replication, TableMetadata, TableOptions, UserTypeMetadata, ViewMetadata,
+    KeyspaceMetadata, Replication, TableMetadata, TableOptions, TriggerMetadata, UserTypeMetadata, ViewMetadata,
 };
 use crate::value::{CqlRow, CqlType, DecodeValue, NativeType, UserType};
 
@@ -23,6 +23,7 @@ pub(super) struct SchemaRows {
     pub columns: Vec<CqlRow>,
     pub types: Vec<CqlRow>,
     pub indexes: Vec<CqlRow>,
+    pub triggers: Vec<CqlRow>,
     pub views: Vec<CqlRow>,
     pub functions: Vec<CqlRow>,
     pub aggregates: Vec<CqlRow>,
@@ -70,6 +71,7 @@ impl SchemaBuilder {
         self.add_columns(&rows.columns);
         self.add_masks(&rows.column_masks);
         self.add_indexes(&rows.indexes);
+        self.add_triggers(&rows.triggers);
     }
 
     /// Puts columns in order and finds their types; answers the keyspaces in which a name could not be found.
@@ -211,6 +213,7 @@ impl SchemaBuilder {
             id: value(row, "id"),
             columns: Vec::new(),
             indexes: BTreeMap::new(),
+            triggers: BTreeMap::new(),
             options: self.share_options(options(row)),
             is_counter: flags.contains("counter"),
             is_compact: has_flags
@@ -273,6 +276,22 @@ impl SchemaBuilder {
             };
             if let Some(found) = self.table_mut(keyspace, table) {
                 found.indexes.insert(Arc::clone(&index.name), index);
+            }
+        }
+    }
+
+    fn add_triggers(&mut self, rows: &[CqlRow]) {
+        for row in rows {
+            let names = (text(row, "keyspace_name"), text(row, "table_name"), text(row, "trigger_name"));
+            let (Some(keyspace), Some(table), Some(name)) = names else { continue };
+            let trigger = TriggerMetadata {
+                keyspace: self.share(keyspace),
+                table: self.share(table),
+                name: self.share(name),
+                options: row.get("options").unwrap_or_default(),
+            };
+            if let Some(found) = self.table_mut(keyspace, table) {
+                found.triggers.insert(Arc::clone(&trigger.name), trigger);
             }
         }
     }
@@ -364,3 +383,53 @@ fn texts_of_set<'a>(row: &'a CqlRow, column: &str) -> BTreeSet<&'a str> {
 
 /// Other option sets that a new one is compared with.
 const OPTIONS_COMPARED_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::{ColumnSpec, EncodeValue, RowIterator};
+
+    /// A row of texts, and of options if there are any.
+    fn row(texts: &[(&str, &str)], options: Option<&BTreeMap<String, String>>) -> CqlRow {
+        let text_type = || CqlType::from(NativeType::Text);
+        let map_type = CqlType::Map(Box::new(text_type()), Box::new(text_type()));
+        let column = |name: &str, cql_type: &CqlType| ColumnSpec {
+            keyspace: "system_schema".into(),
+            table: "any".into(),
+            name: name.into(),
+            cql_type: cql_type.clone(),
+        };
+        let mut columns: Vec<ColumnSpec> = texts.iter().map(|(name, _)| column(name, &text_type())).collect();
+        let mut values: Vec<Vec<u8>> = texts.iter().map(|(_, text)| text.as_bytes().to_vec()).collect();
+        if let Some(options) = options {
+            columns.push(column("options", &map_type));
+            let mut value = Vec::new();
+            options.encode(&map_type, &mut value).unwrap();
+            values.push(value);
+        }
+        let cell = |value: Vec<u8>| [&i32::try_from(value.len()).unwrap().to_be_bytes()[..], &value].concat();
+        let content: Vec<u8> = values.into_iter().flat_map(cell).collect();
+        RowIterator::<CqlRow>::new(&columns.into(), &content, 1).unwrap().next().unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_trigger_belongs_to_its_table_and_one_of_an_unknown_table_to_nobody() {
+        let class = BTreeMap::from([("class".to_owned(), "org.example.Audit".to_owned())]);
+        let of_table = |table| [("keyspace_name", "app"), ("table_name", table), ("trigger_name", "Audit")];
+        let mut builder = SchemaBuilder::default();
+        builder.add_keyspaces(&[row(&[("keyspace_name", "app")], None)]);
+        builder.add_contents(&SchemaRows {
+            tables: vec![row(&of_table("songs")[..2], None)],
+            triggers: vec![row(&of_table("songs"), Some(&class)), row(&of_table("gone"), Some(&class))],
+            ..SchemaRows::default()
+        });
+
+        let (keyspaces, _) = builder.finish();
+
+        let songs = &keyspaces["app"].tables["songs"];
+        let triggers: Vec<&TriggerMetadata> = songs.triggers.values().collect();
+        assert_eq!(triggers.len(), 1);
+        assert_eq!(triggers[0].class_name(), "org.example.Audit");
+        assert_eq!(triggers[0].describe(), "CREATE TRIGGER \"Audit\" ON app.songs USING 'org.example.Audit';");
+    }
+}

@@ -29,7 +29,8 @@ pub use routing_key::{RoutingKeyError, compose_routing_key};
 pub(crate) use schema::test_table;
 pub use schema::{
     AggregateMetadata, ColumnKind, ColumnMetadata, FunctionMetadata, FunctionSignature, IndexMetadata, KeyspaceFilter,
-    KeyspaceMetadata, ObjectChange, Schema, SchemaChange, TableMetadata, TableOptions, UserTypeMetadata, ViewMetadata,
+    KeyspaceMetadata, ObjectChange, Schema, SchemaChange, TableMetadata, TableOptions, TriggerMetadata,
+    UserTypeMetadata, ViewMetadata,
 };
 pub use snapshot::ClusterSnapshot;
 pub use token::{Token, Tokens};

@@ -124,8 +124,7 @@ impl<'a, T: DecodeRow<'a>> RowIterator<'a, T> {
     }
 }
 
-/// Reads the row at the reader, one of `left`. Where the start of the next row cannot be found there is nothing left to
-/// read.
+/// Reads the row at the reader, one of `left`.
 #[inline]
 pub(crate) fn read_row<'a, T: DecodeRow<'a>>(
     layout: &T::Layout,
@@ -135,18 +134,31 @@ pub(crate) fn read_row<'a, T: DecodeRow<'a>>(
 ) -> Result<T, RowError> {
     *left = left.saturating_sub(1);
     let mut cells = RowCells::new(columns, *reader);
-    let row = T::decode_row(layout, &mut cells);
-    match (row, cells.finish()) {
-        (row, Ok(next)) => {
-            *reader = next;
-            row
-        }
-        // What is wrong with the row was found first.
-        (Err(error), Err(_)) | (Ok(_), Err(error)) => {
-            *left = 0;
-            Err(error)
-        }
+    // Not one match of both outcomes: that would move every row once more.
+    match T::decode_row(layout, &mut cells) {
+        Ok(row) => match cells.finish() {
+            Ok(next) => {
+                *reader = next;
+                Ok(row)
+            }
+            Err(error) => Err(lost(left, error)),
+        },
+        Err(error) => match cells.finish() {
+            Ok(next) => {
+                *reader = next;
+                Err(error)
+            }
+            // What is wrong with the row was found first.
+            Err(_) => Err(lost(left, error)),
+        },
     }
+}
+
+/// The start of the next row is unknown: there is nothing left to read.
+#[cold]
+fn lost(left: &mut usize, error: RowError) -> RowError {
+    *left = 0;
+    error
 }
 
 impl<'a, T: DecodeRow<'a>> Iterator for RowIterator<'a, T> {
@@ -157,7 +169,7 @@ impl<'a, T: DecodeRow<'a>> Iterator for RowIterator<'a, T> {
         if self.left == 0 {
             return None;
         }
-        Some(read_row(&self.layout, self.columns, &mut self.reader, &mut self.left))
+        Some(read_row::<T>(&self.layout, self.columns, &mut self.reader, &mut self.left))
     }
 
     /// A row without columns takes no bytes, so only the upper bound can be believed.

@@ -9,7 +9,7 @@ mod table;
 
 use std::collections::BTreeMap;
 
-use super::{IndexMetadata, KeyspaceMetadata, Schema, UserTypeMetadata};
+use super::{IndexMetadata, KeyspaceMetadata, Schema, TriggerMetadata, UserTypeMetadata};
 use function::shown_signature;
 use names::{literal, qualified, quoted};
 
@@ -38,7 +38,7 @@ impl KeyspaceMetadata {
     }
 
     /// Statements that create this keyspace with everything in it, in an order in which they can be executed: types
-    /// after those they use, functions, aggregates, then each table with its indexes and views.
+    /// after those they use, functions, aggregates, then each table with its indexes, triggers and views.
     #[must_use]
     pub fn statements(&self) -> Vec<String> {
         let mut statements = vec![self.describe_keyspace()];
@@ -48,6 +48,7 @@ impl KeyspaceMetadata {
         for table in sorted(&self.tables, ToString::to_string) {
             statements.push(table.describe());
             statements.extend(sorted(&table.indexes, ToString::to_string).map(IndexMetadata::describe));
+            statements.extend(sorted(&table.triggers, ToString::to_string).map(TriggerMetadata::describe));
             let mut views: Vec<_> = self.views_of(&table.name).collect();
             views.sort_by_cached_key(|view| view.table.name.to_lowercase());
             statements.extend(views.into_iter().map(|view| view.describe()));

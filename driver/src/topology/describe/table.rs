@@ -1,10 +1,12 @@
-//! `CREATE TABLE`, `CREATE INDEX` and `CREATE MATERIALIZED VIEW`.
+//! `CREATE TABLE`, `CREATE INDEX`, `CREATE TRIGGER` and `CREATE MATERIALIZED VIEW`.
 
 use std::collections::BTreeMap;
 
 use super::names::{blob_map_literal, double, literal, map_literal, qualified, quoted};
 use super::virtual_object;
-use crate::topology::{ColumnKind, ColumnMetadata, IndexMetadata, TableMetadata, TableOptions, ViewMetadata};
+use crate::topology::{
+    ColumnKind, ColumnMetadata, IndexMetadata, TableMetadata, TableOptions, TriggerMetadata, ViewMetadata,
+};
 
 impl TableMetadata {
     /// `CREATE TABLE` with all options. Indexes and views are statements of their own.
@@ -92,6 +94,15 @@ impl ViewMetadata {
             table.primary_key(),
             properties.join("\n    AND "),
         )
+    }
+}
+
+impl TriggerMetadata {
+    /// `CREATE TRIGGER`.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let on = qualified(&self.keyspace, &self.table);
+        format!("CREATE TRIGGER {} ON {on} USING {};", quoted(&self.name), literal(self.class_name()))
     }
 }
 

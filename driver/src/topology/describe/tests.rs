@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::function::shown_signature;
 use crate::topology::{
     AggregateMetadata, ColumnKind, ColumnMetadata, FunctionMetadata, FunctionSignature, IndexMetadata,
-    KeyspaceMetadata, TableMetadata, TableOptions, UserTypeMetadata, ViewMetadata, test_table,
+    KeyspaceMetadata, TableMetadata, TableOptions, TriggerMetadata, UserTypeMetadata, ViewMetadata, test_table,
 };
 use crate::value::{CqlType, UserType};
 
@@ -245,6 +245,15 @@ fn a_keyspace_is_described_in_an_order_in_which_it_can_be_created() {
             options: map(&[("target", "v")]),
         };
         table.indexes.insert(Arc::clone(&index.name), index);
+        if name == "a" {
+            let trigger = TriggerMetadata {
+                keyspace: "md".into(),
+                table: name.into(),
+                name: "Audit".into(),
+                options: map(&[("class", "org.example.Audit")]),
+            };
+            table.triggers.insert(Arc::clone(&trigger.name), trigger);
+        }
         keyspace.tables.insert(name.into(), Arc::new(table));
     }
     keyspace.resolve_types();
@@ -261,6 +270,7 @@ fn a_keyspace_is_described_in_an_order_in_which_it_can_be_created() {
             "CREATE TYPE md.outer_t (",
             "CREATE TABLE md.a (",
             "CREATE INDEX a_v_idx ON md.a (v);",
+            "CREATE TRIGGER \"Audit\" ON md.a USING 'org.example.Audit';",
             "CREATE TABLE md.t (",
             "CREATE INDEX t_v_idx ON md.t (v);",
             "CREATE TABLE md.\"Z\" (",

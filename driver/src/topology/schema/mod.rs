@@ -22,7 +22,7 @@ pub use keyspace::{KeyspaceMetadata, UserTypeMetadata};
 pub use options::TableOptions;
 #[cfg(test)]
 pub(crate) use table::test_table;
-pub use table::{ColumnKind, ColumnMetadata, IndexMetadata, TableMetadata, ViewMetadata};
+pub use table::{ColumnKind, ColumnMetadata, IndexMetadata, TableMetadata, TriggerMetadata, ViewMetadata};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

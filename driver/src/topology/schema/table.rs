@@ -1,4 +1,4 @@
-//! Tables, views, their columns and indexes.
+//! Tables, views, their columns, indexes and triggers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub struct TableMetadata {
     pub columns: Vec<ColumnMetadata>,
     /// Secondary indexes by name.
     pub indexes: BTreeMap<Arc<str>, IndexMetadata>,
+    /// Triggers by name.
+    pub triggers: BTreeMap<Arc<str>, TriggerMetadata>,
     /// Options; tables with the same options share them.
     pub options: Arc<TableOptions>,
     /// Whether the table holds counters.
@@ -146,6 +148,27 @@ impl IndexMetadata {
     }
 }
 
+/// One trigger: code on the server that sees every write to its table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriggerMetadata {
+    /// Keyspace of the table.
+    pub keyspace: Arc<str>,
+    /// Table whose writes it sees.
+    pub table: Arc<str>,
+    /// Name of the trigger.
+    pub name: Arc<str>,
+    /// Options, of which servers know one: `class`.
+    pub options: BTreeMap<String, String>,
+}
+
+impl TriggerMetadata {
+    /// Java class of the trigger; empty if the server does not say.
+    #[must_use]
+    pub fn class_name(&self) -> &str {
+        self.options.get("class").map_or("", String::as_str)
+    }
+}
+
 /// A table for tests with regular columns of the given names and type texts, resolved as far as no user types occur.
 #[cfg(test)]
 pub(crate) fn test_table(keyspace: &str, name: &str, columns: &[(&str, &str)]) -> TableMetadata {
@@ -164,6 +187,7 @@ pub(crate) fn test_table(keyspace: &str, name: &str, columns: &[(&str, &str)]) -
         id: None,
         columns: columns.iter().map(column).collect(),
         indexes: BTreeMap::new(),
+        triggers: BTreeMap::new(),
         options: Arc::default(),
         is_counter: false,
         is_compact: false,
